@@ -1,9 +1,10 @@
 """What log and history cost, whether half load loses a row, and what a control process that is killed costs.
 
 Run from the project's root: `python -m bench.observed [ROUNDS]`. Ringbacks with the customer's script take turns: one
-with its log and history, one with its log only, and one that logs errors only. Then the first is offered half of
-the slowest one's peak, and the same again while its control process is killed every two seconds. Rows and
-counters are compared with the sink. With ROUNDS, nothing is written.
+with its log and history, one with its log only, and one that logs errors only. Then the first has full load for half a
+minute, with a client among the others whose commands are refused. Then it is offered half of the slowest one's peak,
+and the same again while its control process is killed every two seconds. Rows and counters are compared with the sink.
+With ROUNDS, nothing is written.
 
 Exit status 1: a bar was missed.
 """
@@ -38,6 +39,13 @@ from tests.support.waiting import eventually
 LEAST_SHARE = 0.95
 """Of the messages a second without log and history."""
 
+MOST_SHED = 0.2
+"""Of the rows about accepted mail that may be left out at full load; of those about refusals, none."""
+
+SUSTAINED_SECONDS = 30.0
+REFUSED_TOGETHER = 15
+"""Commands of a session that are refused; Ringback ends it after twenty."""
+
 MOST_LATER = 50.0
 """Milliseconds that killing the control process may add to the slowest of a thousand messages."""
 
@@ -69,6 +77,26 @@ class Observed:
                 counts[0] += messages
                 counts[1] += only + connection.execute("SELECT count(*) FROM recipients").fetchone()[0]
         return counts[0], counts[1]
+
+    def shed(self) -> tuple[int, int]:
+        """Return how many events of accepted mail and how many refusals are missing, as the gaps say."""
+        sums = [0, 0]
+        for each in files_in(self.state):
+            with closing(sqlite3.connect(each.path)) as connection:
+                statement = "SELECT coalesce(sum(details + accepted), 0), coalesce(sum(refusals), 0) FROM gaps"
+                accepted, refusals = connection.execute(statement).fetchone()
+                sums[0] += accepted
+                sums[1] += refusals
+        return sums[0], sums[1]
+
+    def refused(self) -> int:
+        """Return how many refused commands the history has."""
+        count = 0
+        for each in files_in(self.state):
+            with closing(sqlite3.connect(each.path)) as connection:
+                statement = "SELECT count(*) FROM notes, words WHERE notes.event = words.id AND words.text = 'refused'"
+                count += connection.execute(statement).fetchone()[0]
+        return count
 
     def control(self) -> int | None:
         """Return the control process's id, if there is one now: it alone is nicer than its supervisor.
@@ -133,6 +161,11 @@ class Found:
     missing: dict[str, int] = field(default_factory=dict)
     """When → messages that the sink has, and the history has not."""
     uncounted: int = 0
+    shed: float = 0.0
+    """Of the events of accepted mail under sustained full load, the share that the history left out."""
+    refused: int = 0
+    """Commands that were refused meanwhile, and those of them that the history has."""
+    refused_kept: int = 0
 
     @property
     def share(self) -> float:
@@ -143,6 +176,8 @@ class Found:
         """Return the bars that were missed."""
         bars = {
             "messages a second": self.share >= LEAST_SHARE,
+            "accepted mail at full load": self.shed <= MOST_SHED,
+            "refusals at full load": self.refused_kept >= self.refused,
             "rows at half load": not self.missing[HALF],
             "rows with kills": not self.missing[KILLS],
             "p99.9 with kills": self.killed - self.quiet <= MOST_LATER,
@@ -163,6 +198,11 @@ class Found:
         ]
         rows += [
             (f"full load, {FULL} / {NEITHER}; at least {LEAST_SHARE}", f"{self.share:.3f}"),
+            (
+                f"full load for {SUSTAINED_SECONDS:.0f} s: left out of accepted mail; at most {MOST_SHED}",
+                f"{self.shed:.3f}",
+            ),
+            ("refusals meanwhile, and those in the history", f"{self.refused}, {self.refused_kept}"),
             *((f"{when}: messages without a row", str(count)) for when, count in self.missing.items()),
             (f"{HALF}, {self.half:,.0f}/s: p99.9", f"{self.quiet:.1f} ms"),
             (f"{KILLS}: p99.9; at most {MOST_LATER:.0f} ms more", f"{self.killed:.1f} ms"),
@@ -189,8 +229,38 @@ async def measure(rounds: int) -> Found:
         used = {name: statistics.median(run.processor for run in each) for name, each in runs.items()}
         found = Found(rates, used, min(rates.values()) / 2)
         found.missing["full load"] = await _missing(on)  # details of accepted mail may be missing here
+        await _at_full_load(on, found)
         await _at_half_load(on, found)
     return found
+
+
+async def _at_full_load(on: Observed, found: Found) -> None:
+    """Send as much as goes through for a while, and find out what the history has left out."""
+    each = int(found.rates[FULL] * SUSTAINED_SECONDS) // LOAD.sessions
+    before, known, owner = on.shed()[0], on.refused(), TaskOwner("refused")
+    spawn(_be_refused(on, found), name="refused", owner=owner)
+    try:
+        await on.leg.run(replace(LOAD, messages=each * LOAD.sessions, per_connection=each))
+    finally:
+        await owner.cancel()
+    await _missing(on)
+    with suppress(AssertionError):
+        await eventually(
+            lambda: on.refused() - known >= found.refused, "every refusal has a row", within=CATCH_UP_SECONDS
+        )
+    found.shed = (on.shed()[0] - before) / (2 * each * LOAD.sessions)  # a message and a recipient
+    found.refused_kept = on.refused() - known
+
+
+async def _be_refused(on: Observed, found: Found) -> None:
+    while True:
+        async with await on.ringback.conversation() as client:
+            await client.ask("EHLO refused.test")
+            for _ in range(REFUSED_TOGETHER):
+                await client.ask("MAIL FROM:<a@@b>")
+                found.refused += 1
+                await asyncio.sleep(0.02)
+            await client.quit()
 
 
 async def _at_half_load(on: Observed, found: Found) -> None:

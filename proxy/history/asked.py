@@ -85,6 +85,13 @@ def asked_by(session: Session, phase: Phase) -> Asked:
     return found
 
 
+def note(*answer: Part) -> None:
+    """Keep an answer of the hook that runs, if its answers are kept."""
+    asked = _ASKED.get()
+    if asked is not None:
+        asked.note(*answer)
+
+
 def noted(phase: Phase, hook: Hook) -> Hook:
     """Return a hook that does the same, and whose answers are noted."""
 
@@ -93,6 +100,9 @@ def noted(phase: Phase, hook: Hook) -> Hook:
         _attend(asked)
         try:
             verdict = hook(session)
+        except BaseException:
+            asked.end()
+            raise
         finally:
             _attend(None)
         if isinstance(verdict, Verdict):

@@ -12,6 +12,7 @@ from cachetools import TTLCache
 from proxy.base.log import get_logger, printable
 from proxy.counting.base import Counting, CountingUnavailable, is_later
 from proxy.counting.operations import Delivered, Greylist, Seen
+from proxy.history.asked import note
 from proxy.mail.evidence import found_by
 from proxy.mail.session import Path, Session
 from proxy.metrics.book import BOOK
@@ -166,7 +167,9 @@ class Greylister:
         if answer is not seen and self._is_enough(seen):
             self._known[who] = None
         self._tell(session, who, recipient, seen)
-        return 0.0 if seen.passes else max(1.0, seen.wait)
+        wait = 0.0 if seen.passes else max(1.0, seen.wait)
+        note("greylist", self._name, who, recipient.text, wait)
+        return wait
 
     def _tell(self, session: Session, who: str, recipient: Path, seen: Seen) -> None:
         if seen.passes:

@@ -6,11 +6,12 @@ import asyncio
 from types import SimpleNamespace
 from typing import Any, cast
 
+import pytest
 from structlog.testing import capture_logs
 
 from proxy.dns.noted import tell
 from proxy.dns.remembered import Remembered
-from proxy.history.asked import MOST_ANSWERS, asked_by, noted
+from proxy.history.asked import MOST_ANSWERS, asked_by, note, noted
 from proxy.mail.session import Session
 from proxy.mail.verdict import PASS, Verdict
 from sieve.phases import Phase
@@ -75,6 +76,17 @@ async def test_what_a_hook_began_is_noted_after_its_end_and_nothing_after_that_o
         tell("A", "nobody.test", None, "NXDOMAIN")
         await begun[0]
     assert answers(logs, "one") == [["dns", "txt", "late.test", None, "NXDOMAIN"]]
+
+
+def test_what_a_hook_that_fails_was_told_is_kept() -> None:
+    def judge(_session: Session) -> Verdict:
+        note("greylist", "main", "192.0.2.0/24", "b@example.com", 60.0)
+        raise RuntimeError
+
+    note("greylist", "nobody", "asks", "this", 0.0)
+    with capture_logs() as logs, pytest.raises(RuntimeError):
+        noted(Phase.RCPTTO, judge)(session("one"))
+    assert answers(logs, "one") == [["greylist", "main", "192.0.2.0/24", "b@example.com", 60.0]]
 
 
 def test_answers_are_bounded_escaped_and_those_that_are_left_out_are_counted() -> None:
