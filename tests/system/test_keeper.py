@@ -228,6 +228,7 @@ async def test_a_reload_under_load_keeps_what_was_found_out_and_the_probes_in_fl
         await refusing.until(lambda: refusing.count("RCPT") == 1, "the probe is under way")
         reload(ringback)
         await ringback.logged("reloaded")
+        await ringback.logged("stopping", 2)  # the old ones let nobody in any more
         (took,) = await ringback.logged("keeper_took_over")
         assert took["verdicts"] > 10
         async with clients(ringback, 6) as after:
@@ -257,6 +258,7 @@ async def test_a_budget_outlives_a_reload(stage: Stage) -> None:
     for times in (1, 2):
         reload(ringback)
         await ringback.logged("reloaded", times)
+        await ringback.logged("worker_ended", 2 * times)  # until then an old one may take the client, and says 421
         assert await ask(3 + times) == "451"
     assert exchanger.count("RCPT") == 3
 
