@@ -2,16 +2,19 @@
 
 A Python without it is 20 to 60 % slower, and so is every ratio to Postfix. `python bench/interpreter.py` says what it
 is; the exit status is 0 if it is optimised and new enough. `make bench` asks /usr/bin/python3 before it asks others.
+With `--complete`, it must also be able to make environments and to build libraries: `make test` and `make demo` ask so.
 """
 
 from __future__ import annotations
 
 import gc
+import importlib.util
 import platform
 import sys
 import sysconfig
 from collections.abc import Iterator
 from contextlib import contextmanager
+from pathlib import Path
 
 OLDEST = (3, 11)
 
@@ -27,6 +30,12 @@ def optimised() -> bool:
         or "-fprofile-use" in str(sysconfig.get_config_var("PY_CORE_CFLAGS") or "")
         or all(each in arguments for each in DEBIAN)
     )
+
+
+def complete() -> bool:
+    """Tell whether it can make environments and build libraries; Debian has packages of their own for both."""
+    headers = Path(sysconfig.get_path("include"), "Python.h")
+    return importlib.util.find_spec("ensurepip") is not None and headers.is_file()
 
 
 def named() -> str:
@@ -57,4 +66,5 @@ def without_collections() -> Iterator[None]:
 
 if __name__ == "__main__":
     sys.stdout.write(f"{named()}\n")
-    sys.exit(0 if optimised() and sys.version_info >= OLDEST else 1)
+    able = optimised() and sys.version_info >= OLDEST
+    sys.exit(0 if able and (complete() or "--complete" not in sys.argv[1:]) else 1)
