@@ -32,6 +32,9 @@ BACKLOG = 4 * 1024
 SMALL_READ = 16 * 1024
 """Octets that one read brings at most, once a client has pipelined twice as many. uvloop reads up to 256,000."""
 
+MOST_SAID = 2000
+"""Octets of the dialogue that a session keeps for the history, between two turns."""
+
 LINGER_SECONDS = 2.0
 """Seconds for a client that we cut off while it sends to read the reason."""
 
@@ -111,7 +114,7 @@ class Connection:
         """Rings if the client misses its deadline: set when a turn ends, and while a command waits for the client."""
         self.outgoing = b""
         """The replies of this turn, to which the turn adds its own."""
-        self.said = b""
+        self.said = bytearray()
         """The end of the dialogue since a refusal was last told (`proxy.smtp.said`)."""
         self.stamp = b""
         """What begins our next reply there."""
@@ -262,8 +265,10 @@ class Connection:
             self._loop.call_soon(self.flush)
 
     def flush(self) -> None:
-        """Write the queued replies."""
+        """Write the queued replies, and forget the beginning of the dialogue."""
         self._flush_due = False
+        if len(self.said) > MOST_SAID:
+            del self.said[:-MOST_SAID]
         outgoing, self.outgoing = self.outgoing, b""
         # uvloop does not report a connection lost during the TLS handshake, and raises if we write to it.
         if outgoing and not self.lost and not self._has_finished and not self.transport.is_closing():

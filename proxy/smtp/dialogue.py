@@ -32,7 +32,7 @@ from proxy.smtp.pending import Answer, Over, Pending, Verb
 from proxy.smtp.plan import Looks, Plan
 from proxy.smtp.ports import Front, Relay
 from proxy.smtp.record import record_left, record_message, record_refused
-from proxy.smtp.said import MOST_SAID, SERVER
+from proxy.smtp.said import SERVER
 from proxy.smtp.state import END_OF_MESSAGE, Progress
 from proxy.smtp.tls import HANDSHAKE_SECONDS, ServerCertificate, shake_hands, tls_context
 from sieve.phases import Phase
@@ -213,7 +213,7 @@ class Dialogue:
         """Send a reply from within a command that waits."""
         connection = self.connection
         at = int((time.monotonic() - self.session.tally.started) * 1000)
-        connection.said = (connection.said + b"\2%d\3" % at + reply.wire)[-MOST_SAID:]
+        connection.said += b"\2%d\3" % at + reply.wire
         if self.front.trace is not None:
             self.front.trace(self.session, SERVER, reply.wire)
         connection.send(reply.wire)

@@ -35,7 +35,7 @@ from proxy.smtp.hooks import answer_to_failure
 from proxy.smtp.mistakes import note_answer, note_line, note_unknown
 from proxy.smtp.pending import Answer, Over, Pending, Verb
 from proxy.smtp.ports import Front
-from proxy.smtp.said import CLIENT, MOST_SAID, SERVER
+from proxy.smtp.said import CLIENT, SERVER
 from proxy.smtp.syntax import parse
 
 log = get_logger()
@@ -167,7 +167,7 @@ class SmtpProtocol(SMTP):
         """Execute one command line. A failure in it is 451, and the session goes on."""
         connection, dialogue, session = self.connection, self.dialogue, self.session
         at = int((time.monotonic() - session.tally.started) * 1000)
-        connection.said = (connection.said + b"\1%d\3" % at + line)[-MOST_SAID:]
+        connection.said += b"\1%d\3%b" % (at, line)
         connection.stamp = SERVER
         if self.front.trace is not None:
             self.front.trace(session, CLIENT, line)
@@ -221,7 +221,7 @@ class SmtpProtocol(SMTP):
         `verb` is what a client sent that is not executed as a command.
         """
         connection, code, wire = self.connection, reply.code, reply.wire
-        connection.said = (connection.said + connection.stamp + wire)[-MOST_SAID:]
+        connection.said += connection.stamp + wire
         if code >= 400:  # RFC 5321 section 4.2.1, first digit
             tell_refusal(self.dialogue, verb if command is None else command.verb, reply)
             if command is not None and reply.permanent:
@@ -249,7 +249,7 @@ class SmtpProtocol(SMTP):
         self._has_greeted = True
         self.connection.high_water = BACKLOG
         self.connection.outgoing += reply.wire
-        self.connection.said = b"\2%d\3" % int((time.monotonic() - self.session.tally.started) * 1000) + reply.wire
+        self.connection.said += b"\2%d\3" % int((time.monotonic() - self.session.tally.started) * 1000) + reply.wire
         BOOK.counts[self.entrance.commands + reply.code // 100] += 1
         if self.front.trace is not None:
             self.front.trace(self.session, SERVER, reply.wire)

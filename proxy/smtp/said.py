@@ -1,6 +1,6 @@
 """The dialogue with a client until a refusal, for the history: without passwords, messages and unknown commands.
 
-A session keeps the end of what was said in one string of bytes: a client's line begins with CLIENT, our reply with
+A session keeps the end of what was said in one array of bytes: a client's line begins with CLIENT, our reply with
 SERVER, then the milliseconds since the connection, unless it is at once. It is read only if a command is rejected.
 """
 
@@ -11,7 +11,7 @@ import time
 from collections.abc import Iterator
 
 from proxy.base.log import get_logger, printable
-from proxy.smtp.connection import Connection
+from proxy.smtp.connection import MOST_SAID, Connection
 
 log = get_logger()
 
@@ -22,9 +22,6 @@ A reply without them was sent when the line before it was read."""
 
 _TIME = re.compile(rb"^[\1\2](\d+)\x03", re.MULTILINE)
 _STAMP = re.compile(rb"([\1\2])(?:(\d+)\x03)?")
-
-MOST_SAID = 2000
-"""Octets of the dialogue that a session keeps for the history."""
 
 MOST_OF_SESSION = 4
 """Refusals of a session whose dialogue is told; what was said since the one before is told with each."""
@@ -64,7 +61,8 @@ class Allowance:
 
 def tell_dialogue(session: str, client: str, connection: Connection, allowance: Allowance) -> None:
     """Log what was said since the last refusal, if that is not too much."""
-    said, connection.said = connection.said, b""
+    said = bytes(connection.said[-MOST_SAID:])
+    connection.said.clear()
     connection.dialogues += 1
     if connection.dialogues <= MOST_OF_SESSION and allowance.take():
         told = list(moments_of(said))

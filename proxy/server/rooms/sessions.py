@@ -122,7 +122,7 @@ def _waiting(where: list[str]) -> str:
 
 def _details(live: Live) -> dict[str, Any]:
     session = live.dialogue.session
-    transaction, said = session.transaction, list(moments_of(live.dialogue.connection.said))
+    transaction, said = session.transaction, list(moments_of(bytes(live.dialogue.connection.said)))
     return {
         **row(live),
         "local": _end(session.local),

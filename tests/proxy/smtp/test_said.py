@@ -10,7 +10,7 @@ import pytest
 from structlog.testing import capture_logs
 
 from proxy.smtp import said
-from proxy.smtp.said import MOST_SAID
+from proxy.smtp.connection import MOST_SAID
 from tests.support.exchanger import Exchanger, Step, says
 from tests.support.worker import ALICE, BOB, serving
 
