@@ -24,7 +24,7 @@ import sys
 import threading
 from asyncio.subprocess import PIPE, Process
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -98,10 +98,26 @@ class Counted:
 
 
 async def counted(folder: Path, mode: str, messages: int = MESSAGES) -> Counted:
-    """Serve with the log in a file, let the peer send the messages, and return the calls of the second half."""
-    way, _, shared = mode.partition("-")
-    threads = _OtherThreads()
+    """Serve a load, and return the calls of its second half."""
+    threads, profile = _OtherThreads(), cProfile.Profile()
+
+    @contextmanager
+    def both() -> Iterator[None]:
+        with threads.counting(), profile:
+            yield
+
     threading.setprofile(threads)  # before the first of them starts
+    try:
+        await serve(folder, mode, messages, both())
+    finally:
+        threading.setprofile(None)  # type: ignore[arg-type]  # typeshed
+    stats = pstats.Stats(profile)
+    return Counted(messages // 2, stats.total_calls, threads.calls, stats)  # type: ignore[attr-defined]  # typeshed lacks it
+
+
+async def serve(folder: Path, mode: str, messages: int, watching: AbstractContextManager[None]) -> None:
+    """Serve with the log in a file, and let the peer send the messages, the second half of them `watching`."""
+    way, _, shared = mode.partition("-")
     log_output.configure((folder / "log").open("w"))
     sink, exchanger, nameserver = free_port(), free_port(EXCHANGER), free_port()
     setup = Setup(
@@ -123,25 +139,20 @@ async def counted(folder: Path, mode: str, messages: int = MESSAGES) -> Counted:
         stdout=PIPE,
         env=environment(),
     )
-    half, profile = messages // 2, cProfile.Profile()
+    half = messages // 2
     try:
         async with asyncio.timeout(PATIENCE):
             await _heard(peer, b"ready")
             await worker.start()
             collect_seldom(asyncio.get_running_loop())
             await _asked(peer, half)
-            with threads.counting():
-                profile.enable()
+            with watching:
                 await _asked(peer, half)
-                profile.disable()
     finally:
-        threading.setprofile(None)  # type: ignore[arg-type]  # typeshed
         peer.kill()
         await peer.wait()
         await worker.stop(now=True)
         log_output.close()
-    stats = pstats.Stats(profile)
-    return Counted(half, stats.total_calls, threads.calls, stats)  # type: ignore[attr-defined]  # typeshed lacks it
 
 
 class _OtherThreads:
