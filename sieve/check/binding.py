@@ -123,8 +123,9 @@ class Binder:
             self._arity(call, function, positional, key_missing=key is None)
         else:
             self._arity(call, function, positional, key_missing=False)
-        if not has_errors(self._diagnostics[before:]):
-            self._combinations(call, function, tags)
+        if has_errors(self._diagnostics[before:]):
+            return None  # what else is wrong may only follow from that
+        self._combinations(call, function, tags)
         self._types(function, positional, tags)
         if self._strict and isinstance(key, nodes.Number | nodes.ListOf):
             self._key(function, key)
@@ -174,6 +175,7 @@ class Binder:
     ) -> list[nodes.Expression]:
         """Put the tags and their values into `tags` and return the other arguments."""
         positional: list[nodes.Expression] = []
+        before = len(self._diagnostics)
         rest = list(reversed(call.arguments))
         compared = role is CallRole.TEST and not (self._strict and function.result is Result.TEST)
         while rest:
@@ -181,7 +183,7 @@ class Binder:
             if not isinstance(argument, nodes.Tag):
                 positional.append(argument)
                 continue
-            if self._strict and positional:
+            if self._strict and positional and not has_errors(self._diagnostics[before:]):
                 self._diagnostics.append(errors.late_tag(argument.name, argument.span))
             if argument.name in function.bare and _is_bare(call, rest, function.bare[argument.name]):
                 tags.own[argument.name] = None

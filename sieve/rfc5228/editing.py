@@ -151,7 +151,9 @@ def mailbox_name(text: str) -> str:
     """
     if _NOT_UTF_8.search(text) is not None:
         raise ScriptError(reasons.not_utf_8(text))
-    if _NOT_IN_NAMES.search(text) is not None or not text:
+    if not text:
+        raise ScriptError(reasons.no_mailbox())
+    if _NOT_IN_NAMES.search(text) is not None:
         raise ScriptError(reasons.not_a_field_body(text))
     return text
 

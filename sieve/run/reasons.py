@@ -221,6 +221,11 @@ def recursive_include(name: str) -> str:
     return f"{name[:80]!r} includes itself"
 
 
+def no_mailbox() -> str:
+    """`fileinto ""`."""
+    return "the name of the mailbox is empty"
+
+
 def not_utf_8(text: str) -> str:
     """Text with bytes that are not UTF-8."""
     return f"{text[:80]!r} is not UTF-8"
