@@ -12,6 +12,9 @@ from sieve.message.addresses import mailboxes
 MOST_OCTETS = 16 * 1024
 """Of longer From fields, the beginning is read: the rest has no author that a reader would see."""
 
+_BESIDE_BODY = len("From: \r\n")
+"""Octets of a field that are not its body: a header section of 1 MiB has room for 130,000 fields."""
+
 MOST_DOMAINS = 10
 """Of more domains in From, the first are evaluated."""
 
@@ -45,7 +48,7 @@ def authors(fields: Sequence[str]) -> Authors:
                 found[name] = None
             if len(found) > MOST_DOMAINS:
                 return Authors(tuple(found)[:MOST_DOMAINS], f"more than {MOST_DOMAINS} domains in From")
-        left -= len(field)
+        left -= len(field) + _BESIDE_BODY
         if left < 0:
             return Authors(tuple(found), "the From field is too long")
     if not found:

@@ -47,10 +47,10 @@ async def remove_forged(message: Message, own: str) -> None:
     def remove() -> None:
         message.delete_where(FIELD, lambda body: author_of(body) in {own, None})
 
-    if message.octets_of(FIELD) <= _INLINE:
-        remove()
-    else:
+    if message.exceeds(_INLINE, FIELD):
         await in_thread(ThreadPool.CONTENT, remove)
+    else:
+        remove()
 
 
 def publish(session: Session) -> None:

@@ -59,11 +59,14 @@ class Message:
         """Whether a field's name is nowhere in the octets, so that they need not be taken apart to know."""
         return self._fields is None and not self._above and name.lower().encode() not in self._head.lower()
 
-    def octets_of(self, name: str) -> int:
-        """Size of all fields with this name (case-insensitive)."""
-        if self._clearly_lacks(name):
-            return 0
-        return sum([len(field.raw) for field in self._named(name)])
+    def exceeds(self, octets: int, *names: str) -> bool:
+        """Whether the fields with these names (case-insensitive) have more octets than this."""
+        for name in names:
+            for field in () if self._clearly_lacks(name) else self._named(name):
+                octets -= len(field.raw)
+                if octets < 0:
+                    return True
+        return False
 
     def header(self, name: str) -> Sequence[str]:
         """Return the unfolded body of each field with this name (case-insensitive), top to bottom."""

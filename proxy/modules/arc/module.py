@@ -59,7 +59,7 @@ class ArcValidator:
     async def listen(self, session: Session, message: Message) -> BodyListener | None:
         """Read the chain, before any script changes what it covers."""
         session.transaction.heard.pop(self.name, None)
-        if session.can_relay or not message.header(_FIELD):
+        if session.can_relay or not message.has(_FIELD):
             return None
         claim = await claimed(message, _INLINE, self._verifying.claim_of)
         heard = session.transaction.heard[self.name] = HeardMessage(

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Awaitable, Iterator, Mapping, Sequence
+from collections.abc import Awaitable, Iterator, Mapping
 from typing import cast
 
 from config.diagnostics import Diagnostic, Severity
@@ -18,6 +18,7 @@ from proxy.dns.remembered import Remembered
 from proxy.mail import replies
 from proxy.mail.authentication_results import publish
 from proxy.mail.evidence import Property, Result, report
+from proxy.mail.message import Message
 from proxy.mail.session import Session, Transaction
 from proxy.mail.validator import Hook, OnError, Uses
 from proxy.mail.verdict import PASS, Verdict
@@ -32,7 +33,7 @@ from sieve.run.threads import ThreadPool, in_thread
 _GRACE_SECONDS = 5.0
 
 _INLINE = 1 << 10
-"""Characters of From fields that are read on the event loop, in up to 1 ms; more are read in a thread."""
+"""Octets of From fields that are read on the event loop, in up to 1 ms; more are read in a thread."""
 
 _CHECKERS = frozenset({"spf_v1", "dkim_validate", "opendkim"})
 
@@ -115,10 +116,8 @@ class DmarcValidator:
 
     async def _judged(self, session: Session) -> Verdict:
         transaction = session.transaction
-        message = transaction.message
-        fields = message.header("from") if message is not None else []
+        of_authors = await _authors(transaction.message)
         began = time.monotonic()
-        of_authors = await _authors(fields)
         found = await evaluate(of_authors, identifiers_of(session), self._lookups.ask, self._options.timeout)
         transaction.dns_seconds += time.monotonic() - began
         if self._waits and found.asked is Policy.REJECT:
@@ -176,10 +175,12 @@ class DmarcValidator:
         publish(session)
 
 
-async def _authors(fields: Sequence[str]) -> Authors:
-    if sum(map(len, fields)) <= _INLINE:
-        return authors(fields)
-    return await in_thread(ThreadPool.CONTENT, lambda: authors(fields))
+async def _authors(message: Message | None) -> Authors:
+    if message is None:
+        return authors(())
+    if message.exceeds(_INLINE, "from"):
+        return await in_thread(ThreadPool.CONTENT, lambda: authors(message.header("from")))
+    return authors(message.header("from"))
 
 
 def _made(name: str, options: DmarcOptions, services: Services) -> DmarcValidator:

@@ -18,13 +18,13 @@ MOST_ADDRESS_CHARACTERS = 64 << 10
 """Characters of address fields in which domains are looked for."""
 
 _INLINE = 1 << 10
-"""Characters of address fields that are read on the event loop, in up to 1 ms; more are read in a thread."""
+"""Octets of address fields that are read on the event loop, in up to 1 ms; more are read in a thread."""
 
 
 async def subjects_of(message: Message, kind: str, fields: Sequence[str]) -> Sequence[str]:
     """Return the hosts of a message's links (`url`), or the domains in its address fields (`header`)."""
     if kind == "header":
-        return await _domains_in(_beginnings([body for name in fields for body in message.header(name)]))
+        return await _address_domains(message, fields)
     raw = await message.beginning(MOST_OCTETS)
     return await settled(beside_the_loop(len(raw), lambda: links_of(mime.structure(raw)).hosts))
 
@@ -40,7 +40,8 @@ def _beginnings(bodies: Sequence[str]) -> list[str]:
     return found
 
 
-async def _domains_in(bodies: Sequence[str]) -> Sequence[str]:
-    if sum(map(len, bodies)) <= _INLINE:
-        return address_domains(bodies)
-    return await in_thread(ThreadPool.CONTENT, lambda: address_domains(bodies))
+async def _address_domains(message: Message, names: Sequence[str]) -> Sequence[str]:
+    def read() -> Sequence[str]:
+        return address_domains(_beginnings([body for name in names for body in message.header(name)]))
+
+    return await in_thread(ThreadPool.CONTENT, read) if message.exceeds(_INLINE, *names) else read()

@@ -234,3 +234,25 @@ def test_a_field_is_added_below_the_others_and_one_of_several_is_removed() -> No
     message.delete_one_header("a", 1)
     message.delete_one_header("a", 5)
     assert message.head_bytes() == b"A: 1\r\nB: 2\r\nC: 4\r\n"
+
+
+@pytest.mark.parametrize(("octets", "exceeds"), [(0, True), (17, True), (18, False), (19, False)])
+def test_whether_the_fields_of_some_names_are_longer(octets: int, *, exceeds: bool) -> None:
+    message = Message(b"X: 1\r\nx : 22\r\nZ:\r\nY: yyyyyyyy\r\n")
+    assert message.exceeds(octets, "x", "z", "absent") is exceeds
+
+
+def test_edits_keep_what_is_known_of_names() -> None:
+    message = Message(b"X: 1\r\nY: 2\r\nX: 3\r\n")
+    assert message.header("x") == ["1", "3"]
+    added = message.add_header("x", "0")
+    message.append_header("X", "4")
+    message.delete_one_header("X", 1)
+    assert message.header("x") == ["0", "3", "4"]
+    message.delete(added)
+    message.delete(added)
+    message.delete_where("X", lambda body: body == "3")
+    assert message.header("x") == ["4"]
+    message.delete_header("x")
+    assert (message.header("x"), message.has("x"), message.header("Y")) == ([], False, ["2"])
+    assert message.head_bytes() == b"Y: 2\r\n"

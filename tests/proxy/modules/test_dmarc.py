@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import threading
+from collections.abc import Sequence
 from pathlib import Path
 from typing import get_args
 
@@ -11,9 +13,11 @@ import pytest
 from config.diagnostics import render
 from proxy.app import load
 from proxy.base.tasks import TaskOwner, spawn
+from proxy.dmarc.author import Authors, authors
 from proxy.mail.evidence import Property, Result, report
 from proxy.mail.message import Message
 from proxy.mail.session import Session
+from proxy.modules.dmarc import module
 from proxy.modules.dmarc.module import DmarcValidator
 from proxy.modules.dmarc.options import DmarcOptions, Finding, Forwarders
 from sieve.phases import Phase
@@ -333,4 +337,24 @@ async def test_only_an_error_of_a_domain_that_aligns_makes_a_fail_uncertain() ->
 async def test_a_from_field_beyond_the_bounds_does_not_prevent_a_refusal(field: bytes) -> None:
     session = mail(b"From: " + field + b"\r\n\r\nx\r\n", spf="fail")
     assert "DMARC policy of bank.test" in await reply(checking(REJECT, action="enforce"), session)
+    done(session)
+
+
+@pytest.mark.parametrize(
+    ("more", "beside"), [(b"", False), (b"From:\r\n" * 140_000, True), (b"From: " + b"@" * 2000 + b"\r\n", True)]
+)
+async def test_long_or_many_from_fields_are_read_beside_the_loop(
+    more: bytes, monkeypatch: pytest.MonkeyPatch, *, beside: bool
+) -> None:
+    threads = []
+
+    def authors_here(fields: Sequence[str]) -> Authors:
+        threads.append(threading.get_ident())
+        return authors(fields)
+
+    monkeypatch.setattr(module, "authors", authors_here)
+    session = mail(FORGED.replace(b"From:", more + b"From:", 1))
+    await reply(checking(REJECT), session)
+    assert (threads != [threading.get_ident()]) == beside
+    assert session.transaction.context["dmarc_status"] == ("permerror" if more[:7] == b"From:\r\n" else "fail")
     done(session)
