@@ -310,7 +310,7 @@ class Connection:
         if len(self.buffer) > self.high_water and not self._reading_paused:
             self._reading_paused = True
             self.transport.pause_reading()
-            if self.high_water == BACKLOG and len(data) > 2 * SMALL_READ:  # TLS never brings so much at once
+            if self.high_water == BACKLOG and len(data) > 2 * SMALL_READ:  # TLS brings less at once
                 self._read_less()
         if self._waiter is not None:
             self._wake(None)

@@ -13,7 +13,7 @@ from proxy.upstream.pool import ConnectionPool
 class Promises:
     """The recipients of one transaction that the next hop accepted, or that we accepted in its place."""
 
-    __slots__ = ("accepted", "pool", "sender_refused", "told")
+    __slots__ = ("_last", "accepted", "pool", "sender_refused", "told")
 
     def __init__(self) -> None:
         """Start with no recipient."""
@@ -23,6 +23,7 @@ class Promises:
         self.told: dict[bytes, Reply] = {}
         """Those of them whose reply was the next hop's."""
         self.sender_refused: Reply | None = None
+        self._last: Reply | None = None
 
     def turn_to(self, pool: ConnectionPool) -> None:
         """Switch to another next hop, because the one before accepted no recipient: its replies no longer matter."""
@@ -56,7 +57,10 @@ class Promises:
     def keep(self, path: Path, answer: Reply) -> None:
         """The next hop accepted a recipient, and the client hears so."""
         self.accepted.append(path)
-        self.told[path.raw] = answer
+        last = self._last
+        if last is not None and last.wire == answer.wire:
+            answer = last  # a thousand recipients mostly have the same reply
+        self.told[path.raw] = self._last = answer
 
     def go_on_without(self, refused: Container[bytes]) -> bool:
         """Drop recipients that the next hop refuses now; return whether others are left, and no promise is broken."""

@@ -10,12 +10,15 @@ import tracemalloc
 from contextlib import suppress
 from typing import Any, cast
 
+from proxy.mail.address import path_of
+from proxy.mail.replies import Reply
 from proxy.mail.session import Recipient, Session, Transaction
 from proxy.mail.verdict import Verdict
 from proxy.options.inbound import InboundOptions
 from proxy.smtp.arguments import recipient_of
 from proxy.smtp.connection import SMALL_READ
 from proxy.smtp.protocol import SmtpProtocol
+from proxy.upstream.promises import Promises
 from sieve.phases import Phase
 from tests.support.waiting import BOUND, eventually
 from tests.support.worker import ALICE, BOB, WorkerStage, serving
@@ -191,6 +194,15 @@ def test_a_recipient_costs_at_most_420_octets() -> None:
     tracemalloc.stop()
     assert used / count <= 420, f"{used / count:.0f} octets"
     assert transaction.recipients[1].path.given == b"TO:<recipient1@example.com>"
+
+
+def test_recipients_to_which_the_next_hop_says_the_same_share_its_reply() -> None:
+    promises = Promises()
+    for each in range(3):
+        promises.keep(path_of(f"recipient{each}@example.com"), Reply(250, (b"2.1.5 Ok",)))
+    promises.keep(path_of("another@example.com"), Reply(250, (b"2.1.5 Will forward",)))
+    assert len({id(each) for each in promises.told.values()}) == 2
+    assert promises.told[b"another@example.com"].lines == (b"2.1.5 Will forward",)
 
 
 async def deepest(policy: Measuring) -> set[int]:
