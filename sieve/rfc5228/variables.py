@@ -32,6 +32,7 @@ def set(  # noqa: A001 - the command's name
     length: bool = False,
 ) -> None:
     """Set a variable, with modifiers applied in their order of precedence (RFC 5229, 4)."""
+    value = _joined(value)
     if lower or upper:
         value = value.translate(_LOWER if lower else _UPPER)
     if lowerfirst or upperfirst:
@@ -46,3 +47,13 @@ def set(  # noqa: A001 - the command's name
         frame.variables[GLOBAL + name] = value
     elif name.removeprefix(GLOBAL) in shared:
         frame.variables[name.removeprefix(GLOBAL)] = value
+
+
+def _joined(text: str) -> str:
+    """Return text in which octets that `?` has captured one by one are characters again."""
+    if text.isascii():
+        return text
+    try:
+        return text.encode("utf-8", "surrogateescape").decode("utf-8", "surrogateescape")
+    except UnicodeEncodeError:  # a surrogate that stands for no octet, as UTF-7 can have it
+        return text
