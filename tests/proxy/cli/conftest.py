@@ -2,12 +2,18 @@
 
 from __future__ import annotations
 
+from functools import cache
+
 import pytest
+import typer.testing
 
 from proxy.cli import application
 from proxy.cli.grammar.tree import Command, tree
 
 ROOT = tree(application)
+
+# Typer builds the tree anew for each command line, which takes longer than most command lines.
+typer.testing._get_command = cache(typer.testing._get_command)  # type: ignore[assignment]
 
 
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
