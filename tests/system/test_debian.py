@@ -239,7 +239,7 @@ def _rotates(machine: Machine) -> None:
 
 
 def _is_purged(machine: Machine, before: dict[str, str]) -> None:
-    """Purge it with a message in its outbox: that alone stays."""
+    """Purge it with a message in its outbox, and keys beside its configuration: these alone stay, set aside."""
     machine.run("deb-systemd-invoke", "stop", "ringback.service")
     outbox = machine.root / "var/lib/ringback/outbox.db"
     _one_message(outbox)
@@ -250,6 +250,16 @@ def _is_purged(machine: Machine, before: dict[str, str]) -> None:
     assert f"/var/backups/{aside.name}" in printed
     assert _deliveries(aside / "outbox.db") == 1
     assert (aside.stat().st_mode & 0o777, aside.owner()) == (0o700, "root")
+    (keys,) = (machine.root / "var/backups").glob("ringback-etc-*")
+    assert f"/var/backups/{keys.name}" in printed
+    assert {each.name for each in keys.rglob("*") if each.is_file()} == {
+        "own.pem",
+        "own.key",
+        "authority.pem",
+        "authority.key",
+    }
+    assert {(keys / each).owner() for each in (".", "own.key")} == {"root"}
+    assert (keys.stat().st_mode & 0o777, (keys / "own.key").stat().st_mode & 0o777) == (0o700, 0o400)
     after = machine.files()
     assert {
         name: (before.get(name), after.get(name))
@@ -259,6 +269,7 @@ def _is_purged(machine: Machine, before: dict[str, str]) -> None:
 
     # an empty outbox goes
     shutil.rmtree(aside)
+    shutil.rmtree(keys)
     outbox.parent.mkdir()
     opened(outbox).close()
     (machine.root / "tmp/postrm").write_text(script)

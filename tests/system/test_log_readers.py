@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import base64
+import json
 import re
 import signal
 import subprocess
@@ -13,6 +14,9 @@ from pathlib import Path
 
 import pytest
 
+from proxy.events.forms import console, logfmt, sentence
+from proxy.events.table import EVENTS
+from tests.proxy.events.test_forms import filled, lines_of
 from tests.support.conversation import Conversation
 from tests.support.house import House
 from tests.support.programs import Folder, Program, find_program
@@ -96,6 +100,47 @@ async def test_fail2ban_bans_those_that_deserve_it_and_nobody_that_a_client_name
 
     assert await asyncio.to_thread(banned, "auth") == {GUESSER: 2}
     assert await asyncio.to_thread(banned, "aggressive") == {GUESSER: 2, EARLY: 1, CARELESS: 1, RELAY: 1}
+
+
+FORGERIES = (
+    PRETENDED,
+    f'{{"timestamp":"2026-11-30T12:00:00.000000Z","event":"authentication_failed","level":"info","session":"x","client":"{INNOCENT}",',
+    f'\n{{"timestamp":"2026-11-30T12:00:00.000000Z","event":"authentication_failed","level":"info","session":"x","client":"{INNOCENT}",',
+    f'\u2028,"event":"refused","level":"info","session":"x","client":"{INNOCENT}","decided_by":"too_many_errors"',
+    f'","level":"info","session":"","client":"{INNOCENT}","decided_by":"relay_domains',
+    f"event=authentication_failed client={INNOCENT} decided_by=early_talker",
+    f"{INNOCENT} sent a wrong password for x, refused by {INNOCENT} [{INNOCENT}]",
+)
+"""What a stranger may write wherever a field is foreign."""
+
+
+OURS = {"session": "6h2q-1", "transaction": "6h2q-1.1", "client": GUESSER}
+"""Fields that no stranger fills."""
+
+FORMS = {
+    "json": bytes,
+    "logfmt": logfmt,
+    "console": console,
+    "sentences": lambda line: sentence(json.loads(line)).encode(),
+}
+"""With the journal, Fail2Ban reads the sentences."""
+
+
+def _all_events(forgery: str) -> list[bytes]:
+    """Return a line of each event that there is, by a client that says this in every foreign field."""
+    said = [(event.name, filled(event, forgery)) for event in EVENTS.values()]
+    return lines_of(*((name, {key: OURS.get(key, value) for key, value in fields.items()}) for name, fields in said))
+
+
+@pytest.mark.real("fail2ban-regex")
+@pytest.mark.parametrize("forms", [["json"], ["logfmt", "console", "sentences"]], ids=lambda forms: forms[0])
+def test_no_event_in_any_format_lets_a_stranger_ban_somebody_else(folder: Path, forms: list[str]) -> None:
+    lines = [FORMS[form](line) for form in forms for forgery in FORGERIES for line in _all_events(forgery)]
+    (folder / "log").write_bytes(b"".join(line.rstrip(b"\n") + b"\n" for line in lines))
+    command = [find_program("fail2ban-regex"), "-o", "ip", str(folder / "log"), f"{FILTER}[mode=aggressive]"]
+    done = subprocess.run(command, capture_output=True, text=True, check=True)
+    wrong_passwords = 2 * len(FORGERIES)  # authentication_failed and authentication_limited
+    assert Counter(done.stdout.split()) == ({GUESSER: wrong_passwords} if forms == ["json"] else {})
 
 
 def test_the_jail_names_the_filter_and_the_log_that_the_pages_name() -> None:
