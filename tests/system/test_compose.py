@@ -8,9 +8,11 @@ from __future__ import annotations
 import asyncio
 import json
 import re
+import subprocess
+import sys
 import urllib.request
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import AsyncExitStack, ExitStack, suppress
 from ipaddress import ip_address, ip_network
 from pathlib import Path
@@ -92,6 +94,40 @@ def test_without_a_service_the_file_stays_valid(service: str) -> None:
     loaded = compose(without(service))
     assert set(loaded["services"]) == set(services()) - {service}
     assert list(wrong_with(loaded)) == []
+
+
+def _ipv6(text: str) -> str:
+    """Return the file with the lines of the page about IPv6."""
+    page = (ROOT / "docs/operating.md").read_text()
+    (lines,) = re.findall(r"^```\n(networks:\n.*?)^```", page, re.MULTILINE | re.DOTALL)
+    assert lines.startswith("networks:\n  default:\n")
+    return text.replace("\nnetworks:\n  default:\n", f"\n{lines}")
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        _ipv6,
+        lambda text: text.replace('- "25:2525"', '- "2525:2525"'),
+        lambda text: text.replace('- "25:2525"', '- "[::]:25:2525"\n      - "0.0.0.0:25:2525"'),
+    ],
+    ids=["ipv6", "port", "addresses"],
+)
+def test_changed_as_the_pages_say_the_file_stays_valid(change: Callable[[str], str], tmp_path: Path) -> None:
+    text = change(COMPOSE)
+    assert text != COMPOSE
+    (tmp_path / "docker-compose.yml").write_text(text)
+    command = [
+        sys.executable,
+        "-m",
+        "check_jsonschema",
+        "--builtin-schema",
+        "vendor.compose-spec",
+        "docker-compose.yml",
+    ]
+    done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stdout
+    assert list(wrong_with(compose(text))) == []
 
 
 def test_a_name_that_leads_nowhere_would_be_found() -> None:

@@ -12,6 +12,8 @@ from typing import Any
 import pytest
 import typer
 
+from config.diagnostics import Severity
+from proxy.app import rehearsed
 from proxy.cli.__main__ import application
 from tests.support.exim import Exim
 from tests.support.ringback import ROOT
@@ -138,6 +140,31 @@ def test_every_link_leads_to_a_file_and_a_heading() -> None:
             target = (page.parent / link).resolve() if link else page
             if not target.exists() or (anchor and anchor[1:] not in _anchors(target)):
                 wrong.append(f"{page.name}: {link}{anchor}")
+    assert wrong == []
+
+
+_CONFIGURATION = re.compile(r"[A-Z]\w+(?: [^\n=]*)?(?: = | ?\{)|[a-z_0-9]+(?: \"\w+\")? \{")
+_ELSEWHERE = re.compile(r"cannot read|is not a folder|asks the datasource|is not a datasource's URI")
+"""Errors about what a page does not show: a script, a folder, another stanza, and an ellipsis."""
+
+
+def _configurations(page: Path) -> Iterator[str]:
+    """Yield the blocks of a page that are configurations, made whole."""
+    for block in _BLOCK.findall(page.read_text()):
+        if _CONFIGURATION.match(re.sub(r"^(?:#.*\n|\n)+", "", block)):
+            first = [] if "ESMTP_Listener" in block else ["ESMTP_Listener = ( 127.0.0.1:2525 )"]
+            next_hop = [] if re.search(r"^\s*(?:Gateway|Routes)\b", block, re.MULTILINE) else ["Gateway = 127.0.0.1"]
+            yield "\n".join([*first, *next_hop, block])
+
+
+def test_each_configuration_on_a_page_is_one_that_check_accepts(tmp_path: Path) -> None:
+    found = [(page.name, text) for page in PAGES for text in _configurations(page)]
+    assert len(found) > 25
+    wrong = []
+    for page, text in found:
+        (tmp_path / "page.conf").write_text(text)
+        errors = [each.message for each in rehearsed(tmp_path / "page.conf", str) if each.severity is Severity.ERROR]
+        wrong += [(page, text, each) for each in errors if not _ELSEWHERE.search(each)]
     assert wrong == []
 
 
