@@ -14,6 +14,7 @@ from __future__ import annotations
 import asyncio
 import signal
 import socket
+import sys
 import time
 from collections.abc import Callable, Coroutine, Mapping
 from typing import Any
@@ -35,6 +36,10 @@ from proxy.server.telling import told_to_history
 LOOK_SECONDS = 1.0
 """How often gauges are written."""
 
+SWITCH_SECONDS = 0.001
+"""How long the loop waits for the interpreter while a thread calculates, such as a site's Python handler. Python's
+default is five times as long, and the loop may wait after each system call."""
+
 ROLE_OF: Mapping[int | None, str] = {KEEPER: "keeper", CONTROL: "control"}
 
 
@@ -50,6 +55,7 @@ def live(
     for each in SUPERVISORS_SIGNALS:
         signal.signal(each, signal.SIG_DFL if each is signal.SIGCHLD else signal.SIG_IGN)
     signal.pthread_sigmask(signal.SIG_UNBLOCK, SUPERVISORS_SIGNALS)
+    sys.setswitchinterval(SWITCH_SECONDS)
     post.block.begin(BOOK)
     open_log(core, worker=worker)
     history = told_to_history(core, post.rows, worker)
