@@ -26,6 +26,12 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     items.sort(key=lambda item: item.path.name not in _FIRST)
 
 
+def pytest_sessionfinish(session: pytest.Session, exitstatus: int) -> None:
+    """Keep how the run ended: `.ci/run` tries failures again only if all tests have run (1, pytest's TESTS_FAILED)."""
+    if session.config.cache is not None and not hasattr(session.config, "workerinput"):
+        session.config.cache.set("ringback/ended", int(exitstatus))
+
+
 def pytest_runtest_setup(item: pytest.Item) -> None:
     """Look for the servers that a test's `real` markers name, before its fixtures start anything."""
     for marker in item.iter_markers("real"):

@@ -320,6 +320,7 @@ def test_ci_does_what_the_test_command_of_readme_does_and_demands_the_real_serve
     assert any(" checks compiled; } >" in line for line in lines[:at])
     assert '((status == 0)) || exit "$status"' in lines[:at]
     assert "export RINGBACK_REQUIRE_REAL=1" in lines[:at]
+    assert any("ringback/ended) == 1 ]]" in line for line in lines[at:])  # the whole suite has run
     assert "MOST_AGAIN=5" in "".join(lines[at:])  # of those that fail, so many run again, and must pass then
     assert lines[-1] == ".venv/bin/pytest --last-failed --last-failed-no-failures none"
     assert "set -euo pipefail" in lines
