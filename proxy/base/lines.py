@@ -45,7 +45,8 @@ class Renderer:
 
     def __init__(self, worker: int | None) -> None:
         self._worker = worker
-        self._date = (-1, "")
+        self._date = (-1, b"")
+        """A second, and how the lines of it begin."""
         self._heads: dict[tuple[str, str], bytes] = {}
         """Level and name → what follows the time, as JSON; the names of events are few."""
 
@@ -55,9 +56,8 @@ class Renderer:
         second = now // 1_000_000_000
         known, date = self._date  # read and set as one, since any thread may log
         if second != known:
-            date = time.strftime("%Y-%m-%dT%H:%M:%S", time.gmtime(second))
+            date = time.strftime('{"timestamp":"%Y-%m-%dT%H:%M:%S', time.gmtime(second)).encode()
             self._date = (second, date)
-        stamp = f"{date}.{now % 1_000_000_000 // 1000:06d}Z"
         if self._worker is not None:
             fields["worker"] = self._worker
         if "exc_info" in fields:
@@ -69,7 +69,8 @@ class Renderer:
             octets = _escaped(fields)
         if not octets.isascii() or _DEL in octets:
             octets = _escaped(fields)
-        return b'{"timestamp":"%b",%b%b%b\n' % (stamp.encode(), head, b"," if fields else b"", octets[1:])
+        micro = now % 1_000_000_000 // 1000
+        return b'%b.%06dZ",%b%b%b\n' % (date, micro, head, b"," if fields else b"", octets[1:])
 
     def _head(self, level: str, event: str) -> bytes:
         head = self._heads[level, event] = _ESCAPING.encode({"event": event, "level": level})[1:-1].encode()
