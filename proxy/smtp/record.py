@@ -94,20 +94,22 @@ def record_message(session: Session, answer: Reply | None, relay: Relay | None, 
     if len(foreign) > LONGEST_FOREIGN or not (foreign.isascii() and foreign.isprintable()):
         first, message_id, fate["reply"] = printable(first), printable(message_id), printable(fate["reply"])
         about = _printable(about)
-    fields = {
-        **about,
-        "recipients": _some(recipients) if recipients[1:] else [first],
-        "recipient_count": len(recipients),
-        "message_id": message_id,
-        "size": transaction.size,
-        **fate,
-        **told,
-        "client_ms": 10_000 * (now - transaction.created - policy - waited) // 1 / 10,
-        "policy_ms": 10_000 * (policy - callback) // 1 / 10,
-        "callback_ms": 10_000 * callback // 1 / 10,
-        "upstream_ms": 10_000 * waited // 1 / 10,
-    }
-    log.info("message", whole=fields)
+    log.info(
+        "message",
+        whole={
+            **about,
+            "recipients": _some(recipients) if recipients[1:] else [first],
+            "recipient_count": len(recipients),
+            "message_id": message_id,
+            "size": transaction.size,
+            **fate,
+            **told,
+            "client_ms": 10_000 * (now - transaction.created - policy - waited) // 1 / 10,
+            "policy_ms": 10_000 * (policy - callback) // 1 / 10,
+            "callback_ms": 10_000 * callback // 1 / 10,
+            "upstream_ms": 10_000 * waited // 1 / 10,
+        },
+    )
     for recipient in recipients:
         if (recipient.refusal is not None and answer is not None) or not recipient.relayed:
             _record_one(session, recipient, answer, about, upstream)

@@ -25,8 +25,16 @@ def calls() -> Iterator[tuple[str, str, set[str], str]]:
                 case ast.Call(func=ast.Attribute(value=owner, attr=method), args=[ast.Constant(value=str(name)), *_]):
                     if method in METHODS and ast.unparse(owner).rpartition(".")[2] in {"log", "get_logger()"}:
                         level = "error" if method == "exception" else method
-                        fields = {each.arg for each in node.keywords if each.arg is not None}
-                        yield name, level, fields, f"{path.name}:{node.lineno}"
+                        yield name, level, set(fields_of(node)), f"{path.name}:{node.lineno}"
+
+
+def fields_of(call: ast.Call) -> Iterator[str]:
+    """Yield the literal fields of a call, and those in a dictionary that has the whole event."""
+    for each in call.keywords:
+        if each.arg == "whole" and isinstance(each.value, ast.Dict):
+            yield from (key.value for key in each.value.keys if isinstance(key, ast.Constant))
+        elif each.arg not in {"whole", None}:
+            yield each.arg
 
 
 def test_every_event_in_the_sources_is_declared_with_its_level_and_fields() -> None:
