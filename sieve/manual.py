@@ -121,6 +121,11 @@ REFUSED: MappingProxyType[str, str] = MappingProxyType(
         "thread_pool_stats": "Ringback has no pools of threads for mail; /metrics shows what its processes do",
         "ec_host_fingerprint": "Ringback does not guess clients' operating systems; the program for it, p0f 2, is gone",
         "ec_maildir": "Ringback stores no mail; relay to a server that does, with Delivery_Method = LMTP",
+        "clamav_avscan": "Ringback runs no virus scanner; let the next hop scan, which refuses in the same session",
+        **dict.fromkeys(
+            ("ec_dk_sign", "ec_dk_responsible_domain"),
+            "DomainKeys is historic (RFC 4871 replaced it); use ec_dkim_sign and ec_dkim_responsible_domain",
+        ),
         **dict.fromkeys(
             ("beik_scan", "brightmail", "brightmail_is_default", "brightmail_rules", "brightmail_scanner",
              "brightmail_tracker", "brightmail_verdict", "cloudmark_score", "commtouch_scan", "csapi_avscan",

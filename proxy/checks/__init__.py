@@ -14,6 +14,7 @@ from proxy.checks.access import doors
 from proxy.checks.authentication import logins, schemes
 from proxy.checks.certificates import tls
 from proxy.checks.counting import counting
+from proxy.checks.datasources import datasources
 from proxy.checks.folders import log, outbox, outbox_wanted, spool
 from proxy.checks.limits import endless, shared
 from proxy.checks.network import addresses
@@ -39,6 +40,7 @@ def outside(settings: Settings, prepared: Iterable[Diagnosed]) -> Iterator[Diagn
     yield from order(settings)
     yield from once(shared(settings))
     yield from counting(settings, prepared)
+    yield from datasources(settings, prepared)
     for stanza in prepared:
         if isinstance(stanza, LooksOutside):
             yield from stanza.outside()

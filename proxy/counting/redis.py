@@ -250,23 +250,30 @@ def _room(name: str) -> bytes:
 def _counted(reply: Any) -> ops.Counted | None:
     if reply is None:
         return None
-    allowed, total, wait, count, at = reply
+    allowed, total, wait, count, at = _several(reply)
     return ops.Counted(bool(allowed), int(total), float(wait), int(count), float(at))
 
 
 def _taken(reply: Any) -> ops.Taken:
-    allowed, left = reply
+    allowed, left = _several(reply)
     return ops.Taken(bool(allowed), float(left))
 
 
 def _leased(reply: Any) -> ops.Leased:
-    full, totals = reply
-    return ops.Leased(int(full), [int(each) for each in totals])
+    full, totals = _several(reply)
+    return ops.Leased(int(full), [int(each) for each in _several(totals)])
 
 
 def _seen(reply: Any) -> ops.Seen:
-    passes, wait, first, last, passed, client = reply
+    passes, wait, first, last, passed, client = _several(reply)
     return ops.Seen(bool(passes), float(wait), float(first), float(last), int(passed), int(client))
+
+
+def _several(reply: Any) -> list[Any]:
+    """Return a reply of several parts. Octets would also come apart, into numbers. Raises TypeError."""
+    if not isinstance(reply, list):
+        raise TypeError
+    return reply
 
 
 def _nothing(_reply: Any) -> None:
@@ -284,7 +291,7 @@ _READERS: dict[type[Operation[Any]], Callable[[Any], Any]] = {
     ops.Take: _taken,
     ops.Lease: _leased,
     ops.Return: _nothing,
-    ops.Hold: bool,
+    ops.Hold: lambda reply: bool(int(reply)),
     ops.Places: int,
     ops.Greylist: _seen,
     ops.Delivered: int,

@@ -47,6 +47,16 @@ class Diagnosed(Protocol):
 
 
 @runtime_checkable
+class AsksDatasources(Protocol):
+    """A prepared stanza that names datasources."""
+
+    @property
+    def datasources(self) -> Sequence[tuple[str, Span]]:
+        """Their names, with the places that name them."""
+        ...
+
+
+@runtime_checkable
 class CallsFunctions(Protocol):
     """A stanza with scripts."""
 

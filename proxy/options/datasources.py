@@ -16,7 +16,6 @@ from pydantic import AfterValidator
 
 from config import naming
 from config.diagnostics import Span
-from config.errors import not_a
 from config.language.nodes import Dictionary, List, Option, Scalar, Stanza, String, Value, Word
 from config.schema.declared import bind, names_of
 from config.schema.options import Options, option
@@ -25,6 +24,7 @@ from config.schema.values import Seconds
 from config.spelling import in_quotes
 from config.tools.writing import written
 from proxy.options.datasource_uris import SourceUri, UriValue
+from proxy.options.named_entries import named_entries
 
 LONGEST_QUERY = 10.0
 """Seconds that a query may take at most, connecting included."""
@@ -200,15 +200,8 @@ def _set(name: str, value: Value) -> Option:
 def _read_list(value: Value, reading: ReadContext) -> tuple[DatasourceOptions, ...]:
     """Read `( [ name = … uri = … ] … )`, as `config show` writes them."""
     found = []
-    for item in value.items if isinstance(value, List) else (value,):
-        if not isinstance(item, Dictionary):
-            raise Unreadable(not_a("a datasource", reading.name, item.span, 'write Datasource "NAME" { uri = … }'))
-        inside = [Option(Word(each.key.text, each.key.span), each.value, each.span) for each in item.entries]
-        named = next((each.value for each in inside if each.name.text.lower() == "name"), None)
-        if not isinstance(named, Word | String):
-            raise Unreadable(naming.option_is_required("name", _WHERE, item.span))
-        others = [each for each in inside if each.name.text.lower() != "name"]
-        source = _source(named, others, item.span, reading)
+    for named, others, span in named_entries(value, reading, "a datasource", 'Datasource "NAME" { uri = … }', _WHERE):
+        source = _source(named, others, span, reading)
         if source is None:
             raise Unreadable
         found.append(source)

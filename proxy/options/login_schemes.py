@@ -17,11 +17,12 @@ from typing import Annotated, Any
 from config import naming
 from config.diagnostics import NOT_ENFORCED, Diagnostic, Severity, Span
 from config.errors import not_a, not_one_of
-from config.language.nodes import Dictionary, Entry, List, Option, Scalar, Stanza, String, Value, Word
+from config.language.nodes import Dictionary, Entry, Option, Scalar, Stanza, String, Value, Word
 from config.schema.declared import bind, names_of
 from config.schema.options import Options, option
 from config.schema.readers import ReadContext, Unreadable, ValueReader
 from config.tools.writing import written as as_written
+from proxy.options.named_entries import named_entries
 
 ACCEPTED = (
     "clear", "ucrypt", "rfc2307", "bcrypt", "sha256_hex", "sha256_base64", "ssha256", "sha512_hex", "sha512_base64",
@@ -195,16 +196,8 @@ def _scheme(name: Scalar, options: list[Option], head: Span, reading: ReadContex
 def _read_list(value: Value, reading: ReadContext) -> tuple[LoginScheme, ...]:
     """Read `( [ name = … cache = … ] … )`, as `config show` writes it."""
     found = []
-    for item in value.items if isinstance(value, List) else (value,):
-        if not isinstance(item, Dictionary):
-            raise Unreadable(not_a("a scheme", reading.name, item.span, 'write auth_ds { Scheme "NAME" { … } }'))
-        inside = {each.key.text.lower(): Option(Word(each.key.text, each.key.span), each.value, each.span)
-                  for each in item.entries}  # fmt: skip
-        name = inside.pop("name", None)
-        named = name.value if name is not None else None
-        if not isinstance(named, Word | String):
-            raise Unreadable(naming.option_is_required("name", _WHERE, item.span))
-        scheme = _scheme(named, [*inside.values()], item.span, reading)
+    for named, others, span in named_entries(value, reading, "a scheme", 'auth_ds { Scheme "NAME" { … } }', _WHERE):
+        scheme = _scheme(named, others, span, reading)
         if scheme is None:
             raise Unreadable
         found.append(scheme)

@@ -39,8 +39,9 @@ class Post:
 BeWorker: TypeAlias = Callable[[int, A, Sequence[tuple[socket.socket, Listener]], Post, Calling | None], int]
 """Serves as a numbered worker in a process that was just forked, and returns its exit status."""
 
-BeKeeper: TypeAlias = Callable[[A, Doors, Post], int]
-"""Is the keeper in a process that was just forked, and returns its exit status."""
+BeKeeper: TypeAlias = Callable[[A, Sequence[A], Doors, Post], int]
+"""Is the keeper in a process that was just forked, and returns its exit status. The second argument are earlier
+assemblies whose workers may still ask it, the oldest first."""
 
 BeControl: TypeAlias = Callable[[A, Watched, Sequence[socket.socket], Post], int]
 """Is the control process, was just forked, and returns its exit status."""

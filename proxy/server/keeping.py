@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Sequence
 from functools import partial
 
 from proxy.counting.memory import MemoryCounting
@@ -11,7 +12,7 @@ from proxy.keeper.door import Doors
 from proxy.keeper.handover import Successor
 from proxy.keeper.messages import Hello
 from proxy.keeper.service import SUCCESSOR, KeeperService
-from proxy.keeper.verifying import VerifierMaker
+from proxy.keeper.verifying import VerifierMaker, Verifying
 from proxy.metrics.book import BOOK
 from proxy.metrics.table import TRACKED
 from proxy.server.answering import Answerer, through
@@ -26,16 +27,24 @@ from proxy.server.rooms import counting as counters
 from proxy.server.sockets import OWN_FILES, compare_open_files, raise_descriptor_limit
 
 
-def be_keeper(assembly: Assembly, doors: Doors, post: Post) -> int:
-    """Keep in a process that was just forked, and return its exit status."""
-    return live(lambda: _keep(assembly, doors, post), assembly.core, post, worker=KEEPER)
+def be_keeper(assembly: Assembly, earlier: Sequence[Assembly], doors: Doors, post: Post) -> int:
+    """Keep in a process that was just forked, and return its exit status. Workers of `earlier` ones may ask it, too."""
+    return live(lambda: _keep(assembly, earlier, doors, post), assembly.core, post, worker=KEEPER)
 
 
-async def _keep(assembly: Assembly, doors: Doors, post: Post) -> None:
+def _asker(assembly: Assembly, earlier: Sequence[Assembly]) -> Verifying | None:
+    """Return what asks exchangers. If a reload has removed the callbacks, those who still ask are older workers."""
+    for each in (assembly, *reversed(earlier)):
+        makers = [stanza for stanza in each.prepared if isinstance(stanza, VerifierMaker)]
+        if makers:
+            return makers[-1].verifying(each.core)
+    return None
+
+
+async def _keep(assembly: Assembly, earlier: Sequence[Assembly], doors: Doors, post: Post) -> None:
     """Take over, answer until the supervisor has an order or all workers have ended, and close the store."""
     loop, orders = asyncio.get_running_loop(), post.orders
-    makers = [each for each in assembly.prepared if isinstance(each, VerifierMaker)]
-    verifying = makers[-1].verifying(assembly.core) if makers else None
+    verifying = _asker(assembly, earlier)
     verifier = verifying.verifier if verifying is not None else None
     counting = open_counting(assembly.core)
     await counting.start()

@@ -278,7 +278,8 @@ class Supervisor(Generic[A]):
         if number == KEEPER:
             doors = self._doors(generation)
             self._close_all_but({*doors, post.rows.outside})
-            return self._be_keeper(generation.assembly, doors, post)
+            earlier = [each.assembly for each in self._generations() if each.door and each.number < generation.number]
+            return self._be_keeper(generation.assembly, earlier, doors, post)
         bound, calling = generation.sockets.of(number), generation.calling(number)
         self._close_all_but({*(each for each, _ in bound), *(calling or ()), post.rows.outside})
         return self._be_worker(number, generation.assembly, bound, post, calling)

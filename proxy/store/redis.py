@@ -12,14 +12,15 @@ import struct
 import time
 from collections.abc import AsyncIterator, Callable
 from contextlib import suppress
-from functools import partial
+from functools import lru_cache, partial
+from hashlib import sha1
 from typing import Any, TypeVar
 
 from redis.asyncio import Redis
 from redis.asyncio.retry import Retry
 from redis.backoff import NoBackoff
 from redis.exceptions import ConnectionError as ConnectionLost
-from redis.exceptions import RedisError
+from redis.exceptions import NoScriptError, RedisError
 
 from proxy.options.store import StoreUrl
 from proxy.options.throttle import Throttle
@@ -174,17 +175,37 @@ class RedisStore:
 async def sent(client: Redis, commands: list[Command]) -> list[Any]:
     """Send a batch and return the replies; one refused command does not affect the others.
 
+    Scripts go by their digest. Those that the server does not know, as after its restart, go once more as a whole.
+
     Raises:
         StoreUnavailable: Redis does not answer.
     """
+    answers = await _executed(client, [_by_digest(command) for command in commands])
+    unknown = [at for at, answer in enumerate(answers) if isinstance(answer, NoScriptError)]
+    if unknown:
+        for at, answer in zip(unknown, await _executed(client, [commands[at] for at in unknown]), strict=True):
+            answers[at] = answer
+    return [StoreUnavailable(str(answer)) if isinstance(answer, RedisError) else answer for answer in answers]
+
+
+async def _executed(client: Redis, commands: list[Command]) -> list[Any]:
     pipeline = client.pipeline(transaction=False)
     for command in commands:
         pipeline.execute_command(*command)
     try:
-        answers = await pipeline.execute(raise_on_error=False)
+        found: list[Any] = await pipeline.execute(raise_on_error=False)
     except (RedisError, OSError, ValueError, RecursionError) as error:  # the latter two: it does not speak RESP
         raise StoreUnavailable(str(error) or type(error).__name__) from error
-    return [StoreUnavailable(str(answer)) if isinstance(answer, RedisError) else answer for answer in answers]
+    return found
+
+
+def _by_digest(command: Command) -> Command:
+    return ("EVALSHA", _digest(command[1]), *command[2:]) if command[0] == "EVAL" else command
+
+
+@lru_cache(maxsize=100)
+def _digest(script: object) -> str:
+    return sha1(str(script).encode(), usedforsecurity=False).hexdigest()
 
 
 def client_of(url: StoreUrl) -> Redis:

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from types import CoroutineType
 from typing import Any
 
-from config.diagnostics import Diagnostic, Source, has_errors
+from config.diagnostics import Diagnostic, Source, Span, has_errors
 from sieve.check.binding import Bound, constant
 from sieve.compile import calls
 from sieve.compile.codes import Code, followed, known, mapped, preceded
@@ -35,6 +35,8 @@ _INERT = frozenset({"require"})
 """Statements that are checked but do nothing."""
 
 _INCLUDING = frozenset({"include", "ec_include"})
+_ASKING = {"ds_fetch": 0, "ds_fetch_flat": 0, "ds_fetch_hash": 0, "ds_execute": 0, "define_cidr": 1}
+"""Functions that may name a datasource, and with which argument."""
 
 _OF_CONFIGURATION = frozenset({"ec_config"})
 """Functions that return values from the configuration."""
@@ -93,6 +95,7 @@ def compile_script(
         finish=language.finish,
         undo=language.undo,
         inclusions=_inclusions(source.name, checked.calls.values()),
+        datasources=_datasources(checked.calls.values()),
         includes=includes,
         compile_included=functools.partial(
             compile_script,
@@ -116,10 +119,24 @@ def _inclusions(here: str, calls: Iterable[Bound]) -> tuple[Inclusion, ...]:
             continue
         argument = bound.arguments[0]
         text = constant(argument)
-        if isinstance(text, str) and text and not text.startswith(":"):
+        if isinstance(text, str) and text:
             uri = uri_of(here, text) if bound.function.name == "include" else text
             optional, once = "optional" in bound.tags, "once" in bound.tags
             found.append(Inclusion(uri, argument.span, optional, once))
+    return tuple(found)
+
+
+def _datasources(calls: Iterable[Bound]) -> tuple[tuple[str, Span], ...]:
+    """Return the datasources that are asked by a constant name."""
+    found = []
+    for bound in calls:
+        at = _ASKING.get(bound.function.name)
+        if at is None or len(bound.arguments) <= at:
+            continue
+        argument = bound.arguments[at]
+        text = constant(argument)
+        if isinstance(text, str) and text:
+            found.append((text, argument.span))
     return tuple(found)
 
 

@@ -9,6 +9,7 @@ from collections.abc import Callable, Iterator
 
 from config.diagnostics import Diagnostic, Source, Span
 from sieve import errors
+from sieve.run import reasons
 from sieve.run.cache import file_text
 from sieve.run.runtime import Inclusion, Script
 from sieve.run.values import ScriptError
@@ -24,7 +25,9 @@ def failing_inclusions(script: Script, read: Callable[[str], str] = file_text) -
 def _failing(script: Script, path: tuple[str, ...], seen: set[str], read: Callable[[str], str]) -> Iterator[Diagnostic]:
     for inclusion in script.inclusions:
         uri = inclusion.uri
-        if uri in path:
+        if uri.startswith(":"):
+            yield errors.include_will_fail(reasons.no_such_storage(uri), inclusion.span)
+        elif uri in path:
             if not inclusion.once:
                 yield errors.include_will_fail(f"{uri} includes itself", inclusion.span)
         elif len(path) > script.settings.limits.include_depth:

@@ -286,6 +286,8 @@ class Script:
     undo: Callable[[Frame], None] | None = None
     """What a run does that fails."""
     inclusions: tuple[Inclusion, ...] = ()
+    datasources: tuple[tuple[str, Span], ...] = ()
+    """The datasources that it names by a constant, with their positions."""
     includes: Includes | None = None
     compile_included: Callable[[Source], Any] | None = None
 

@@ -244,6 +244,25 @@ async def test_a_reload_under_load_keeps_what_was_found_out_and_the_probes_in_fl
     assert not [each for each in ringback.log if each["event"] in {"keeper_died", "keeper_not_handed_over"}]
 
 
+async def test_a_reload_that_removes_the_callbacks_answers_those_who_wait(stage: Stage) -> None:
+    may = asyncio.Event()
+    refusing = await stage.exchanger("refusing.test", script={Step.RCPT: says("550 5.1.1 no", until=may)})
+    ringback = await kept(stage, await stage.upstream(), script=SCRIPT_WITH_REASON)
+    async with clients(ringback, 4) as sessions:
+        await ask_all(sessions, "nobody@refusing.test")
+        await refusing.until(lambda: refusing.count("RCPT") == 1, "the probe is under way")
+        (ringback.configuration.parent / "validate.conf").write_text("")
+        reload(ringback)
+        await ringback.logged("reloaded")
+        await ringback.logged("keeper_took_over")
+        may.set()
+        assert [await each.reply() for each in sessions] == [REFUSED] * 4
+    await ringback.logged("worker_ended", 2)
+    assert not await refused(ringback, "nobody@refusing.test")
+    assert refusing.count("RCPT") == 1
+    assert troubles(ringback) == []
+
+
 async def test_a_budget_outlives_a_reload(stage: Stage) -> None:
     exchanger = await stage.exchanger("ok.test")
     options = {"probes_per_domain": '"3/3600"', "client_share": "100", "store": '"memory"'}

@@ -186,6 +186,11 @@ class PreparedSieve:
         return frozenset([name for each in scripts for script in each for name in script.calls])
 
     @property
+    def datasources(self) -> Sequence[tuple[str, Span]]:
+        """The datasources that the scripts name."""
+        return [named for scripts in self.scripts.values() for script in scripts for named in script.datasources]
+
+    @property
     def script_names(self) -> Sequence[str]:
         """The scripts that run."""
         return () if self.loaded.passive else [each.name for scripts in self.scripts.values() for each in scripts]
@@ -226,7 +231,7 @@ class SieveValidator:
             phase: partial(self._judge, phase, scripts) for phase, scripts in self._scripts.items()
         }
         if any(script.calls & ASKS for script in self._scripts.get(Phase.RCPTTO, ())) and self._counters.others_count:
-            hooks[Phase.MAILFROM] = partial(self._foresee, hooks.get(Phase.MAILFROM, _passes))
+            hooks[Phase.MAILFROM] = partial(self._foresee, hooks.get(Phase.MAILFROM, lambda _session: PASS))
         return hooks
 
     def needs(self, phase: Phase) -> Need:
@@ -338,10 +343,6 @@ class SieveValidator:
         text = outcome.text or replies.default_policy_text(outcome.code)
         by = _place(outcome, script)
         return Verdict(replies.from_policy(outcome.code, text, close=outcome.close, by=by))
-
-
-def _passes(_session: Session) -> Verdict:
-    return PASS
 
 
 def _place(outcome: Outcome, script: Script) -> str:

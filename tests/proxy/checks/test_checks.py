@@ -47,6 +47,32 @@ def test_a_unix_socket_that_is_there_is_nothing_to_complain_of(tmp_path: Path) -
         assert complaints(tmp_path, f'Gateway = "unix:{tmp_path}/lmtp"') == []
 
 
+ASKS = """\
+($a) = ds_fetch "users" "select 1";
+($b) = ds_fetch_flat "user" "select 1";
+$c = ds_fetch_hash "none" "select 1";
+ds_execute "users" "delete from x";
+define_cidr "list" "usres" "select 1";
+$name = "other"; ($d) = ds_fetch "${name}" "select 1";
+ec_include ":datasource:users:select 1";
+"""
+
+
+def test_a_script_that_names_a_datasource_that_nobody_declared_is_told_where(tmp_path: Path) -> None:
+    (tmp_path / "a.siv").write_text(ASKS)
+    path = tmp_path / "r.conf"
+    source, script = 'Datasource "users" { uri = "sqlite:users.db" }', 'sieve "s" { mailfrom_phase1 = "a.siv" }'
+    path.write_text("\n".join([*LINES, 'Gateway = "127.0.0.1"', source, script]))
+    found = [each for each in load(path)[1] if each.message.startswith("there is no datasource")]
+    assert {each.severity for each in found} == {Severity.WARNING}
+    assert [(each.message.split(":")[0], each.span and each.span.line, each.hint) for each in found] == [
+        ("there is no datasource `user`", 2, "did you mean users?"),
+        ("there is no datasource `none`", 3, "the datasources are: users"),
+        ("there is no datasource `usres`", 5, "did you mean users?"),
+    ]
+    assert [each for each in load(path)[1] if "only be included from files" in each.message]
+
+
 FORWARDS = 'ec_forward "" "x@y.test" "look";\n'
 GENERATES = '$a = "1"; if is_true $a { generate_mail_raw "" "x@y.test" "Subject: x"; }\n'
 

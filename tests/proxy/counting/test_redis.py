@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Iterator
 
 import pytest
@@ -10,7 +11,7 @@ from structlog.testing import capture_logs
 
 from proxy.counting.base import answered
 from proxy.counting.local import Meanwhile
-from proxy.counting.operations import Add, Gauge, Greylist, Hold, Lease, Places, Put, Show, Sum, Take, Window
+from proxy.counting.operations import Add, Gauge, Greylist, Hold, Lease, Places, Put, Return, Show, Sum, Take, Window
 from proxy.counting.redis import RedisCounting
 from proxy.counting.sharing import SharedCounting
 from proxy.options.store import parse_store_url
@@ -80,6 +81,56 @@ async def test_a_key_of_another_program_is_a_failure_of_the_store_and_not_of_a_s
     counted = await answered(counting, Window("t", b"k", 2, 60.0, 1))
     assert counted is not None
     assert counted.total == 1
+    await counting.close()
+
+
+@pytest.mark.parametrize(
+    "refusal",
+    [
+        "-WRONGTYPE Operation against a key holding the wrong kind of value",
+        "-MOVED 3999 192.0.2.1:6381",
+        "-LOADING Redis is loading the dataset in memory",
+        "-READONLY You can't write against a read only replica.",
+        "-OOM command not allowed when used memory > 'maxmemory'.",
+        "-NOSCRIPT No matching script.",
+        "-NOAUTH Authentication required.",
+        "-BUSY Redis is busy running a script.",
+        "+OK",
+        "$-1",
+        "*1\r\n*1\r\n:1",
+    ],
+)
+async def test_whatever_the_server_says_no_session_fails_and_this_machine_counts(refusal: str) -> None:
+    async def refuse(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        while line := await reader.readline():
+            if line[:1] == b"*":
+                writer.write(refusal.encode() + b"\r\n")
+        writer.close()
+
+    async with await asyncio.start_server(refuse, "127.0.0.1", 0) as refusing:
+        port = refusing.sockets[0].getsockname()[1]
+        shared = RedisCounting(parse_store_url(f"redis://127.0.0.1:{port}/0"), "s", "m")
+        counting = SharedCounting(shared, Meanwhile(name="r", defers=False))
+        with capture_logs() as logged:
+            allowed = [await answered(counting, Take("r", b"k", 2, 60)) for _ in range(3)]
+            assert [each.allowed for each in allowed] == [True, True, False]
+            assert [(await answered(counting, Lease([(b"c", 1)]))).full for _ in range(2)] == [-1, 0]
+            counting.tell(Return([b"c"]))
+            assert await answered(counting, Places(b"c")) == 0
+        assert [each["event"] for each in logged] == ["counting_alone"]
+        await counting.close()
+
+
+async def test_a_server_that_has_forgotten_its_scripts_gets_them_again(server: RedisServer) -> None:
+    counting = RedisCounting(parse_store_url(f"unix://{server.socket}"), "scripts", "m")
+    admin = Redis(unix_socket_path=server.socket)
+    totals = []
+    for _ in range(3):
+        await admin.script_flush()
+        counted = await asyncio.gather(*[counting.perform(Window("t", b"k", 9, 60.0, 1)) for _ in range(2)])
+        totals += [each.total for each in counted if each is not None]
+    assert totals == [1, 2, 3, 4, 5, 6]
+    await admin.aclose()
     await counting.close()
 
 

@@ -1,0 +1,33 @@
+"""Checks that the datasources that scripts name are declared."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Iterable, Iterator
+from typing import cast
+
+from config.diagnostics import Diagnostic, Severity
+from config.settings import Settings
+from proxy.modules.traits import AsksDatasources, Diagnosed
+from proxy.options.core import CoreOptions
+
+
+def datasources(settings: Settings, prepared: Iterable[Diagnosed]) -> Iterator[Diagnostic]:
+    """Yield the names that no stanza declares. A warning: other branches of the script may work."""
+    known = [each.name for each in cast(CoreOptions, settings.core).datasource]
+    for stanza in prepared:
+        for name, span in stanza.datasources if isinstance(stanza, AsksDatasources) else ():
+            if name not in known:
+                yield Diagnostic(
+                    f"there is no datasource `{name}`: the call will be a run-time error",
+                    span,
+                    _hint(name, known),
+                    Severity.WARNING,
+                )
+
+
+def _hint(name: str, known: list[str]) -> str:
+    close = difflib.get_close_matches(name, known, 1)
+    if close:
+        return f"did you mean {close[0]}?"
+    return f"the datasources are: {', '.join(known)}" if known else f'write Datasource "{name}" {{ uri = "…" }}'
