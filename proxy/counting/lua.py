@@ -7,6 +7,7 @@ they need one server, maybe with replicas, and not a Redis Cluster. Fractions tr
 from __future__ import annotations
 
 from proxy.counting.leases import ALIVE_SECONDS
+from proxy.counting.operations import MOST_AMOUNT
 from proxy.counting.series import MOST_ADDRESSES
 from proxy.counting.windows import PARTS
 
@@ -161,7 +162,7 @@ return value
 
 _SERIES = (
     _BEGIN
-    + f"local MOST = {MOST_ADDRESSES}\n"
+    + f"local MOST, TOP = {MOST_ADDRESSES}, {MOST_AMOUNT}\n"
     + """
 local series, interval, number, address = ARGV[2], tonumber(ARGV[3]), tonumber(ARGV[4]), ARGV[5]
 local base = prefix .. 's:' .. series .. ':' .. interval .. ',' .. number .. ':'
@@ -184,10 +185,12 @@ ADD = (
     + """
 local key, amount = base .. index, tonumber(ARGV[6])
 if redis.call('HEXISTS', key, 'a' .. address) == 0 and redis.call('HLEN', key) >= MOST then return 0 end
+local held = tonumber(redis.call('HGET', key, 'a' .. address) or '0')
+amount = math.max(-TOP - held, math.min(TOP - held, amount))
 redis.call('HINCRBY', key, 'a' .. address, amount)
 for _, each in ipairs(redis.call('SMEMBERS', masks)) do
   local octets, mask = string.byte(each, 1, 2)
-  if octets == #address then redis.call('HINCRBY', key, network(address, mask), amount) end
+  if octets == #address then redis.pcall('HINCRBY', key, network(address, mask), amount) end
 end
 expire(key, (index + number) * interval - now)
 return 0
@@ -217,11 +220,11 @@ end
 local function at(window) return tonumber(redis.call('HGET', base .. (index - window), field) or '0') end
 if smooth then
   local passed = math.min(1, math.max(0, now - index * interval) / interval)
-  return math.floor(at(0) + at(1) * (1 - passed))
+  return math.max(-TOP, math.min(TOP, math.floor(at(0) + at(1) * (1 - passed))))
 end
 local sum = 0
 for each = first, math.min(last, number - 1) do sum = sum + at(each) end
-return sum
+return math.max(-TOP, math.min(TOP, sum))
 """
 )
 

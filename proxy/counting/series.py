@@ -10,7 +10,7 @@ from collections.abc import Iterator
 
 from proxy.counting.clock import Clock
 from proxy.counting.networks import ByNetwork
-from proxy.counting.operations import Add, Sum
+from proxy.counting.operations import MOST_AMOUNT, Add, Sum
 
 MOST_SERIES = 1000
 """A script may compute their names. The one that was used longest ago is forgotten."""
@@ -58,6 +58,10 @@ class _Series:
             self.addresses -= len(window.addresses)
 
 
+def _bounded(total: int) -> int:
+    return max(-MOST_AMOUNT, min(MOST_AMOUNT, total))
+
+
 class SeriesTable:
     """Every series of this process. The event loop's thread owns them."""
 
@@ -82,7 +86,9 @@ class SeriesTable:
         if not self._has_room(series, index, operation.address):
             return None
         before = series.addresses
-        series.add(index, operation.address, operation.amount)
+        held = self.part((name, index, operation.address))
+        amount = max(-MOST_AMOUNT - held, min(MOST_AMOUNT - held, operation.amount))
+        series.add(index, operation.address, amount)
         self.addresses += series.addresses - before
         return (name, index, operation.address) if series.kept else None
 
@@ -113,11 +119,11 @@ class SeriesTable:
             now, interval = self._clock(), operation.interval
             passed = min(1.0, max(0.0, now - index * interval) / interval)
             before = series.total(index - 1, address, mask) * (1 - passed)
-            return int(series.total(index, address, mask) + before)
+            return _bounded(int(series.total(index, address, mask) + before))
         total = 0
         for each in range(operation.first, min(operation.last, operation.number - 1) + 1):
             total += series.total(index - each, address, mask)
-        return total
+        return _bounded(total)
 
     def _current(self, name: Name, series: _Series) -> int:
         """Return the number of the window that is running, and drop those that are over."""

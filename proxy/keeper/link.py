@@ -138,10 +138,12 @@ class Link(asyncio.Protocol, Generic[M]):
 
 
 def _frame(messages: Sequence[Message]) -> bytes:
-    """Return messages as one frame, or as more if one is not enough. A message too long for any is left out."""
-    content = encode(messages)
+    """Return messages as one frame, or as more if one is not enough.
+
+    A message that is too long for any, or has a number of more than 64 bits, is left out: the others must not be lost.
+    """
     try:
-        return framed(content)
-    except BadFrame:
+        return framed(encode(messages))
+    except (BadFrame, OverflowError):
         half = len(messages) // 2
         return _frame(messages[:half]) + _frame(messages[half:]) if half else b""

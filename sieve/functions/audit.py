@@ -20,6 +20,8 @@ _MODULE = "inbound_audit"
 _MONITOR = re.compile(r"([0-9]{1,9}) *, *([0-9]{1,5})")
 _NETWORK = re.compile(r"(?:\[([0-9A-Fa-f:.]{2,45})\]|([0-9A-Fa-f:.]{2,45}))?(?:/([0-9]{1,3}))?")
 _MOST_WINDOWS = 10_000
+_MOST_ADDED = 2**53 - 1
+"""What every process, and Lua in Redis, adds without an error."""
 _SERVICES = {"smtp": True, "inbound_cidr": True}
 """The services of Momentum that have clients here. The others have none."""
 _OTHER_SERVICES = frozenset({"ecstream", "control", "ecmmove2", "eccluster"})
@@ -62,8 +64,10 @@ def audit_series_add(frame: Frame, series: Value, monitor: str = "", amount: int
     given = _given(series, monitor, {"count": amount})
     name = _series_of(given)
     address = _address(frame, given)
-    keep = bool(_whole(given, "serialize", 0))
-    frame.host.counters.add_to_series(name, address, _whole(given, "count", 1), keep=keep)
+    keep, added = bool(_whole(given, "serialize", 0)), _whole(given, "count", 1)
+    if abs(added) > _MOST_ADDED:
+        raise ScriptError(reasons.number_out_of_range("audit_series_add"))
+    frame.host.counters.add_to_series(name, address, added, keep=keep)
 
 
 @sieve_function(module=_MODULE, checks={"monitor": monitor_of})

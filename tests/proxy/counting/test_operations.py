@@ -8,6 +8,7 @@ import pytest
 
 from proxy.counting.base import answered
 from proxy.counting.operations import (
+    MOST_AMOUNT,
     Add,
     Delivered,
     Forget,
@@ -131,6 +132,20 @@ async def test_a_smooth_sum_weighs_the_window_before_by_what_is_left_of_it(backi
     await answered(counting, Add("s", 300, 6, ONE, 4))
     assert await answered(counting, Sum("s", 300, 6, ONE, 32, smooth=True)) == 10
     assert await answered(counting, Sum("s", 300, 6, ONE, 32, 0, 2)) == 14
+
+
+async def test_a_series_ends_at_its_largest_amount_and_no_number_is_an_error(backing: Backing) -> None:
+    counting = await backing.process()
+    await backing.at(1200.0)
+    for address in (ONE, NINE):
+        for _ in range(3):
+            await answered(counting, Add("s", 300, 6, address, MOST_AMOUNT))
+    assert await answered(counting, Sum("s", 300, 6, ONE, 32)) == MOST_AMOUNT
+    assert await answered(counting, Sum("s", 300, 6, ONE, 24)) == MOST_AMOUNT
+    assert await answered(counting, Sum("s", 300, 6, ONE, 32, smooth=True)) == MOST_AMOUNT
+    for _ in range(5):
+        await answered(counting, Add("s", 300, 6, ONE, -MOST_AMOUNT))
+    assert await answered(counting, Sum("s", 300, 6, ONE, 32)) == -MOST_AMOUNT
 
 
 async def test_a_value_is_there_until_its_time_is_over_in_its_room_only(backing: Backing) -> None:

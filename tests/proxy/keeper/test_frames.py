@@ -97,6 +97,16 @@ async def test_a_batch_too_long_for_one_frame_leaves_in_several() -> None:
     assert theirs.heard == asks
 
 
+async def test_a_number_of_more_than_64_bits_takes_no_other_message_with_it() -> None:
+    ours, theirs = End(), End()
+    asks = [Ask(number, Asked.of(QUESTION), "", "") for number in (1, 2, 2**70, 4, 5)]
+    for each in asks:
+        ours.link.send(each)
+    await asyncio.sleep(0)
+    theirs.link.data_received(b"".join(ours.transport.written))
+    assert [each.number for each in theirs.heard] == [1, 2, 4, 5]
+
+
 def test_a_verdict_arrives_as_it_was() -> None:
     (answer,) = decode_answers(encode([ANSWER]))
     assert isinstance(answer, Answer)

@@ -88,6 +88,19 @@ ec_log "${x}";
     assert host.done == ["error: case.siv:1: a string is longer than 65536 characters"]
 
 
+@pytest.mark.parametrize("number", ["99999999999999999999999999", "-9007199254740992", "18446744073709551616"])
+async def test_a_number_that_not_everybody_can_add_is_a_run_time_error(number: str) -> None:
+    script = compile_script(
+        Source("case.siv", f'$n = "{number}"; audit_series_add "s" "300,6" "${{n}}";'),
+        phase=Phase.RCPTTO,
+        modules=frozenset({"inbound_audit"}),
+    ).script
+    assert script is not None
+    host = PlainHost()
+    assert (await script.run(host)).failed
+    assert host.done == ["error: case.siv:1: the result of audit_series_add is out of range"]
+
+
 def test_what_a_stranger_can_fill_is_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(series, "MOST_ADDRESSES", 10)
     monkeypatch.setattr(gauges, "MOST_GAUGES", 10)
