@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import os
+import signal
 from collections.abc import AsyncIterator, Callable
 from pathlib import Path
 
@@ -319,6 +321,33 @@ async def test_a_second_server_answers_for_a_first_that_is_gone(sqlite: Path, ma
     assert sources.most_connections == 12
     for _ in range(4):
         assert (await sources.rows("d", "select name from users where quota = ?", ("7",))).rows == (("ann",),)
+
+
+def _with_children(first: int) -> list[int]:
+    return [first, *map(int, Path(f"/proc/{first}/task/{first}/children").read_text().split())]
+
+
+@pytest.mark.real("postgres")
+async def test_of_two_real_servers_the_other_answers_when_one_hangs_or_is_killed(
+    postgres: Postgres, made: Make, beat: Callable[[], int]
+) -> None:
+    with Postgres() as other:
+        sources = made(postgres.uri(), other.uri(), no_cache=True, timeout=4.0)
+        port, seen = "select inet_server_port()::text", set()
+        for _ in range(4):
+            seen.add((await sources.rows("d", port)).rows[0][0])
+        assert seen == {str(postgres.port), str(other.port)}
+        hanging = _with_children(other.running.process.pid)
+        for each in hanging:
+            os.kill(each, signal.SIGSTOP)
+        before = beat()
+        found = [(await sources.rows("d", port)).rows[0][0] for _ in range(4)]  # one of them waits for half the time
+        assert found == [str(postgres.port)] * 4
+        assert beat() > before + 2
+        for each in hanging:
+            os.kill(each, signal.SIGKILL)
+        assert [(await sources.rows("d", port)).rows[0][0] for _ in range(4)] == [str(postgres.port)] * 4
+        await sources.close()
 
 
 async def test_each_server_that_does_not_answer_is_named(sqlite: Path, made: Make) -> None:
