@@ -35,7 +35,8 @@ def unknown(name: str, known: list[str]) -> UnknownDatasource:
 def driver_missing(driver: str) -> ServerLost:
     """The driver's package is not installed."""
     package = PACKAGES[driver]
-    return ServerLost(f"the package {package} is not installed: pip install 'ringback[{driver}]'")
+    needs = ", which needs a C compiler, libldap2-dev and libsasl2-dev" if driver == "ldap" else ""
+    return ServerLost(f"the package {package} is not installed: pip install 'ringback[{driver}]'{needs}")
 
 
 def not_here(driver: str) -> QueryFailed:
