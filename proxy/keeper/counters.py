@@ -60,7 +60,7 @@ class Counters:
         self._links: dict[str, Link[Count]] = {}
         """By the worker's name as an owner of places."""
         self._taken: dict[Link[Count], int] = {}
-        """The number of the last operation of each connection that has not heard of it, if nobody waits for that."""
+        """The number of the last operation of each connection that has not heard of it, if it was only told."""
         self._loop = asyncio.get_running_loop()
         self._saying: asyncio.TimerHandle | None = None
 

@@ -4,7 +4,7 @@ A worker's operations of one turn of the loop travel in one frame, and are perfo
 leaves unanswered are sent to its replacement: what the dead one had counted is gone, so nothing counts twice. A
 worker whose keeper does not answer for DEADLINE_SECONDS counts alone, until one does.
 
-What nobody waits for has no answer of its own, because that would wake both processes once more for each message: a
+What is only told has no answer of its own, because that would wake both processes once more for each message: a
 later answer, or a `Performed`, says how far the keeper has come.
 """
 
@@ -42,7 +42,7 @@ _DECODERS: dict[type[Operation[Any]], Callable[[bytes], Any]] = {}
 
 
 class _Sent:
-    """An operation that somebody waits for."""
+    """An operation that a caller waits for."""
 
     __slots__ = ("answer", "count", "until")
 
@@ -61,7 +61,7 @@ class KeptCounting:
         self._sent: dict[int, _Sent] = {}
         """By number, the oldest first."""
         self._told: deque[tuple[Count, float]] = deque()
-        """What nobody waits for, and until when the keeper must have taken it."""
+        """What was only told, and until when the keeper must have taken it."""
         self._watch: asyncio.TimerHandle | None = None
         self._silent = False
         self._reach: Reach[Done | Performed] = Reach(
@@ -107,12 +107,12 @@ class KeptCounting:
     # ------------------------------------------------------------ operations
 
     def _alone(self) -> bool:
-        if self.waiting >= MOST_WAITING:
+        if len(self._sent) + len(self._told) >= MOST_WAITING:
             self._begin_again()
         return self._silent or self._reach.given_up
 
     def _send(self, operation: Operation[A]) -> asyncio.Future[A]:
-        """Send what somebody waits for."""
+        """Send what a caller waits for."""
         number = next(self._numbers)
         sent: Count = Count(number, operation)  # type: ignore[arg-type]  # every operation is one of AnyOperation
         answer: asyncio.Future[A] = self._loop.create_future()
@@ -121,13 +121,13 @@ class KeptCounting:
         return answer
 
     def _say(self, operation: Operation[Any]) -> None:
-        """Send what nobody waits for."""
+        """Send what is only told."""
         sent: Count = Count(next(self._numbers), operation, told=True)  # type: ignore[arg-type]  # as above
         self._told.append((sent, self._until()))
         self._reach.send(sent)
 
     def _until(self) -> float:
-        """Return when the keeper is late with what is sent now, and see to it that somebody looks then."""
+        """Return when the keeper is late with what is sent now, and look then."""
         until = self._loop.time() + DEADLINE_SECONDS
         if self._watch is None:
             self._watch = self._loop.call_at(until, self._look)

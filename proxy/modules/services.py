@@ -72,7 +72,7 @@ class Looked(Protocol):
     """What a phase has asked before."""
 
     def seen(self, attempt: Greylist) -> Seen | None:
-        """Return what a look has found about an attempt; None if nobody has looked, or there is no answer yet."""
+        """Return what a look has found about an attempt; None if there was no look, or no answer yet."""
         ...
 
 

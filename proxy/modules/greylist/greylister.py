@@ -105,7 +105,7 @@ class Greylister:
         return self._operation(session, who, recipient.path, look=True)
 
     def _foreseen(self, session: Session, who: str, recipient: Path, ahead: Looked) -> bool:
-        """Whether a look has found that the attempt passes. Then it is counted, and nobody waits for that."""
+        """Whether a look has found that the attempt passes. Then it is counted without a wait."""
         attempt = self._operation(session, who, recipient)
         seen = ahead.seen(attempt)
         if seen is None or not seen.passes:

@@ -107,7 +107,7 @@ class Ahead:
         return (self._answers, self._until) if self._answers else None
 
     def seen(self, attempt: Greylist) -> Seen | None:
-        """Return what a look has found about an attempt; None if nobody has looked, or there is no answer yet."""
+        """Return what a look has found about an attempt; None if there was no look, or no answer yet."""
         known = self._taken(_key(attempt))
         return known.result() if known is not None and known.done() and known.exception() is None else None
 
@@ -164,6 +164,6 @@ def _asks(operation: Any) -> Ask:
 
 
 def _heard(answer: asyncio.Future[Any]) -> None:
-    """Nobody may come to ask: then nobody needs to hear that there is no answer."""
+    """The script may never ask. Then that there is no answer is no error."""
     if not answer.cancelled():
         answer.exception()
