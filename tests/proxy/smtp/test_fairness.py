@@ -255,4 +255,5 @@ async def test_an_idle_session_costs_at_most_six_kibibytes() -> None:
         for each in clients:
             each.close()
         await eventually(lambda: not stage.worker.front.live, "they are gone")
-    assert used / count <= 6 * 1024, f"{used / count:.0f} octets"
+    most = 6 if sys.version_info < (3, 12) else 7  # objects of later Pythons are larger: 6.4 KiB with 3.13
+    assert used / count <= most * 1024, f"{used / count:.0f} octets"
