@@ -20,7 +20,7 @@ from proxy.console.client import Client, Failed, NotAllowed
 from proxy.console.commands.status import lines
 from proxy.console.places import NAME, places
 from proxy.page.errors import no_role
-from proxy.page.passes import Role
+from proxy.page.routes import Role
 
 OK, WARNING, CRITICAL = 0, 1, 2
 """As monitoring plugins have them."""

@@ -24,14 +24,16 @@ FILE = "counting.db"
 def open_counting(core: CoreOptions) -> MemoryCounting | SharedCounting:
     """Make what counts for this machine: in the keeper, or in the only worker. It opens nothing before `start`."""
     url = store_of(core)
-    if url.scheme == "memory":
-        return MemoryCounting()
-    if url.scheme == "sqlite":
-        return FiledCounting(Path(url.path))
-    from proxy.counting.redis import RedisCounting  # noqa: PLC0415 - the Redis client takes 4.5 MiB of memory
+    match url.kind:
+        case "memory":
+            return MemoryCounting()
+        case "sqlite":
+            return FiledCounting(Path(url.path))
+        case "redis":
+            from proxy.counting.redis import RedisCounting  # noqa: PLC0415 - the client takes 4.5 MiB of memory
 
-    shared = RedisCounting(url, core.script_store_site, _machine(core))
-    return SharedCounting(shared, meanwhile_of(core, name=str(url)))
+            shared = RedisCounting(url, core.script_store_site, _machine(core))
+            return SharedCounting(shared, meanwhile_of(core, name=str(url)))
 
 
 def meanwhile_of(core: CoreOptions, name: str) -> Meanwhile:

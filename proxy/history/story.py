@@ -9,7 +9,7 @@ from pathlib import Path
 from proxy.events.table import EVENTS
 from proxy.history.search import Item, Story
 from proxy.mail import replies
-from proxy.metrics.table import LIMIT
+from proxy.metrics.deciders import DECIDERS
 
 _PLACES = {
     "connect": "at the connection", "ehlo": "at EHLO", "auth": "at AUTH", "mailfrom": "at MAIL FROM",
@@ -119,12 +119,7 @@ _TROUBLE = {
 """Our replies about the next hop, and what they mean."""
 
 
-_OURS = {each.by.partition(" ")[0] for each in vars(replies).values() if isinstance(each, replies.Reply)} | {
-    *LIMIT.values, "list", "require_ehlo", "early_talker", "on_store_error",
-}  # fmt: skip
-"""First words of a decider that is no stanza of a module."""
-
-_DECIDERS = {
+_TOLD = {
     "protocol": "The rules of SMTP decided (protocol).",
     "early_talker": "Decided by early_talker: the client spoke before it was greeted.",
     "authentication": "Decided by authentication: no such user, or another password.",
@@ -143,7 +138,7 @@ def decided(by: str, at: int, reply: str | None) -> Iterator[str]:
     elif kind == "upstream":
         yield _TROUBLE.get(reply or "", "The next hop decided: {}").format(name)
     else:
-        yield _DECIDERS.get(by) or f"Decided by {by}{'' if kind in _OURS else ', a module'}."
+        yield _TOLD.get(by) or f"Decided by {by}{'' if kind in DECIDERS else ', a module'}."
 
 
 def _line_of(place: str, at: int) -> Iterator[str]:

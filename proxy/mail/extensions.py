@@ -43,9 +43,9 @@ class Parameter:
     form: re.Pattern[str] | None
     """The form of its value; None: it has no value."""
     upstream: str
-    """The next hop gets it if its EHLO reply offered this; empty: no next hop gets it."""
+    """The next hop gets it if its EHLO reply offered this, in lower case; empty: no next hop gets it."""
     requires: str = ""
-    """We accept it only if every next hop (for AUTH: we) offer this; empty: always."""
+    """We accept it only if every next hop (for AUTH: we) offer this, in upper case; empty: always."""
     encoded: bool = False
     """Whether its value is xtext (RFC 3461 section 4) that is repaired. AUTH's is not, because it names a user."""
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from proxy.events.table import EVENTS
+from proxy.metrics.deciders import LIMITS
 from proxy.metrics.metric import OTHER, SPARE, Label, Layout, Merge
 
 SECONDS = (0.001, 0.005, 0.01, 0.05, 0.1, 0.25, 0.5, 1.0, 5.0, 10.0, 30.0, 60.0)
@@ -34,17 +35,12 @@ REFUSED = Label("class", ("4xx", "5xx"))
 SOURCE = Label(
     "source",
     ("script", "smtp_cbv", "limit", "access", "authentication", "tls", "conntrol", "mail_loop", "spf_v1", "dnsbl",
-     "iprev", "dmarc", "arc", "python", "upstream", "protocol", "outbox", "list", "shutdown", "ringback",
-     OTHER),
+     "iprev", "dmarc", "arc", "dkim_validate", "greylist", "python", "upstream", "protocol", "outbox", "list",
+     "operator", "shutdown", "ringback", OTHER),
 )  # fmt: skip
-LIMIT = Label(
-    "limit",
-    ("connection_rate_per_client", "message_rate_per_client", "recipient_rate_per_client", "tls_rate_per_client",
-     "authentication_failure_rate", "max_connections_per_client", "listener_sessions", "service_sessions",
-     "max_receptions_per_connection", "max_recipients_per_message", "max_recipients_per_connection", "multi_recipient",
-     "max_message_size", "max_header_size", "max_received_headers", "max_outbound_connections", "outbox_size",
-     "idle_time", "inbound_throttle_messages", OTHER),
-)  # fmt: skip
+"""The table of `proxy.metrics.deciders` says which word belongs to which source; a module counts under its type."""
+
+LIMIT = Label("limit", (*LIMITS, OTHER))
 ENDED = Label("ended", ("quit", "timeout", "client_gone", "shutdown", "failed", "refused", "health_check"))
 STATE = Label("state", ("idle", "busy", "content"))
 OUTCOME = Label("outcome", ("relayed", "refused", "deferred", "discarded", "lost"))

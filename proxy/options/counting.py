@@ -66,4 +66,4 @@ class CountingOptions(Options):
     @property
     def shares_counts(self) -> bool:
         """Whether machines count together."""
-        return self.script_store is not None and self.script_store.scheme not in {"memory", "sqlite"}
+        return self.script_store is not None and self.script_store.is_for_machines

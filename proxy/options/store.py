@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from typing import Annotated, Literal, cast
 from urllib.parse import SplitResult, parse_qsl, unquote, urlsplit
@@ -13,6 +14,13 @@ from config.masking import MASK, masked
 from config.schema.readers import ReadContext, Unreadable, ValueReader
 
 Scheme = Literal["memory", "sqlite", "redis", "rediss", "unix"]
+Kind = Literal["memory", "sqlite", "redis"]
+"""What serves a store. Where a `match` has a case for each kind, mypy finds one that is missing."""
+
+KINDS: Mapping[Scheme, Kind] = {
+    "memory": "memory", "sqlite": "sqlite", "redis": "redis", "rediss": "redis", "unix": "redis",
+}  # fmt: skip
+"""Every scheme. `parse_store_url` refuses others."""
 
 _REDIS_PORT = 6379
 _DATABASE = re.compile(r"/?(\d{0,5})")
@@ -43,6 +51,16 @@ class StoreUrl:
         query = f"?authorities={self.authorities}" if self.authorities else ""
         return f"{self.scheme}://{login}{host}:{self.port}/{self.database}{query}"
 
+    @property
+    def kind(self) -> Kind:
+        """What serves it."""
+        return KINDS[self.scheme]
+
+    @property
+    def is_for_machines(self) -> bool:
+        """Whether several machines may use it."""
+        return self.kind not in {"memory", "sqlite"}
+
 
 MEMORY = StoreUrl()
 
@@ -57,7 +75,7 @@ def parse_store_url(text: str) -> StoreUrl:
         return MEMORY
     parts = urlsplit(text)
     scheme, query = parts.scheme, dict(parse_qsl(parts.query, keep_blank_values=True, strict_parsing=bool(parts.query)))
-    if scheme not in {"sqlite", "redis", "rediss", "unix"} or parts.fragment:
+    if scheme not in KINDS or scheme == MEMORY.scheme or parts.fragment:
         raise ValueError(text)
     url = StoreUrl(
         scheme=cast(Scheme, scheme), user=unquote(parts.username or ""), password=unquote(parts.password or "")

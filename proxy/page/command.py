@@ -9,7 +9,7 @@ from proxy.console.people import Role as ConsoleRole
 from proxy.console.registry import Call, Command
 from proxy.console.results import Result
 from proxy.page.errors import NO_LISTENER, no_role
-from proxy.page.passes import Role
+from proxy.page.routes import Role
 
 
 def commands(link: Callable[[Role], str] | None) -> list[Command]:

@@ -13,7 +13,8 @@ from aiohttp.http_exceptions import BadHttpMessage
 from proxy.base.log import get_logger, printable
 from proxy.control.hosts import is_ours
 from proxy.page import errors
-from proxy.page.passes import PASS_SECONDS, Passes, Role
+from proxy.page.passes import PASS_SECONDS, Passes
+from proxy.page.routes import PATHS, PUBLIC, Role
 
 log = get_logger()
 
@@ -35,13 +36,24 @@ HEADERS = {
 ROLE = web.RequestKey("role", Role)
 """What the request's login allows; handlers find it in the request."""
 
-PUBLIC = frozenset({"login", "static", "logout"})
-"""The first parts of paths that need no login."""
-
 
 def view_of(request: web.Request) -> str:
     """Return the first part of a path; `OPTIONS *` has no slash."""
     return request.path.removeprefix("/").partition("/")[0]
+
+
+def allowed(path: str, handler: Handler) -> Handler:
+    """Return a handler that refuses those whose role may not see a path of the table."""
+    least = PATHS[path].role
+    if least is None:
+        return handler
+
+    async def checked(request: web.Request) -> web.StreamResponse:
+        if request[ROLE] < least:
+            raise web.HTTPForbidden
+        return await handler(request)
+
+    return checked
 
 
 async def form_of(request: web.Request) -> Mapping[str, object]:

@@ -11,8 +11,9 @@ from aiohttp import web
 from proxy.base.log import get_logger, printable
 from proxy.page import errors
 from proxy.page.guard import Guard, cookie_name, form_of
-from proxy.page.passes import Guesses, Links, Role
+from proxy.page.passes import Guesses, Links
 from proxy.page.rendering import Rendering
+from proxy.page.routes import Role
 from proxy.smtp.passwords import PasswordFile
 
 log = get_logger()

@@ -1,4 +1,4 @@
-"""Who may see the page: roles, one-time links, and the signed cookies that a login gives. It knows nothing of HTTP."""
+"""Who may see the page: one-time links, and the signed cookies that a login gives. It knows nothing of HTTP."""
 
 from __future__ import annotations
 
@@ -8,9 +8,9 @@ import time
 from collections import OrderedDict
 from collections.abc import Callable
 from dataclasses import dataclass
-from enum import IntEnum
 
 from proxy.mail.session import client_network_of
+from proxy.page.routes import Role
 
 KEY = secrets.token_bytes(32)
 """Signs cookies. It is made before the control process is forked, so a login outlives a reload, but not a restart."""
@@ -28,27 +28,6 @@ GUESS_SECONDS = 60.0
 """How long it then waits."""
 
 Clock = Callable[[], float]
-
-
-class Role(IntEnum):
-    """What a visitor may see. Each role includes the ones before it."""
-
-    READ = 1
-    """Numbers, without anything about persons."""
-    READ_MAIL = 2
-    """Also addresses, dialogues and reasons."""
-    OPERATE = 3
-    """Also end sessions, and drain next hops."""
-
-    @property
-    def word(self) -> str:
-        """As options and commands write it."""
-        return self.name.lower()
-
-    @classmethod
-    def called(cls, word: str) -> Role | None:
-        """Return the role with a name."""
-        return cls.__members__.get(word.upper())
 
 
 class Passes:

@@ -20,14 +20,15 @@ from proxy.history.sender import NUMBER
 from proxy.history.settings import HistorySettings
 from proxy.options.core import CoreOptions
 from proxy.page.figures import Sampler
-from proxy.page.guard import ROLE, Guard
+from proxy.page.guard import ROLE, Guard, allowed
 from proxy.page.handshakes import Handshakes
 from proxy.page.live import Live
 from proxy.page.logins import Logins
 from proxy.page.operating import Operating
 from proxy.page.overview import Overview
-from proxy.page.passes import Links, Role
+from proxy.page.passes import Links
 from proxy.page.rendering import Rendering, static_files
+from proxy.page.routes import Role
 from proxy.page.running import Ask, Running
 from proxy.page.searching import Searching
 from proxy.page.streams import Streams
@@ -203,10 +204,9 @@ class Page:
             ("/stream/now", views.stream_now), ("/stream/live", views.stream_live),
             ("/login", logins.form), ("/login/{secret}", logins.follow), ("/static/{name}", self._static),
         ):  # fmt: skip
-            routes.add_get(path, handler)
-        routes.add_post("/login", logins.enter)
-        routes.add_post("/logout", logins.leave)
-        routes.add_post("/operate", operating.carry_out)
+            routes.add_get(path, allowed(path, handler))
+        for path, handler in (("/login", logins.enter), ("/logout", logins.leave), ("/operate", operating.carry_out)):
+            routes.add_post(path, allowed(path, handler))
         return application
 
     async def _static(self, request: web.Request) -> web.Response:

@@ -14,11 +14,11 @@ from proxy.history.story import gaps_told
 from proxy.page import errors
 from proxy.page.charts import bar
 from proxy.page.drawing import ladder_of_running, sender_in
-from proxy.page.guard import ROLE, view_of
+from proxy.page.guard import ROLE
 from proxy.page.ladder import TONES, Ladder
 from proxy.page.overview import Overview
-from proxy.page.passes import Role
 from proxy.page.rendering import Rendering
+from proxy.page.routes import Role, links_for
 from proxy.page.running import Running
 from proxy.page.searching import Searching, Unsearchable
 from proxy.page.streams import Parts, Streams, View
@@ -58,7 +58,6 @@ class Views:
 
     async def live(self, request: web.Request) -> web.Response:
         """Show the sessions as they come."""
-        _need(request)
         await self._latest.look()
         return self._page(request, "live.html", parts=self._latest.parts(), history=self._searching.settings.on)
 
@@ -68,7 +67,6 @@ class Views:
 
     async def stream_live(self, request: web.Request) -> web.StreamResponse:
         """Send what changes in the sessions."""
-        _need(request)
         return await self._streams.serve(request, self._latest)
 
     def _parts_of_now(self, *, operates: bool) -> Parts:
@@ -83,7 +81,6 @@ class Views:
 
     async def why(self, request: web.Request) -> web.Response:
         """Search the history."""
-        _need(request)
         subject, since = request.query.get("q", "").strip(), request.query.get("since", "")
         values: dict[str, Any] = {"subject": subject, "since": since, "times": TIMES, "found": None, "problem": ""}
         status = 200
@@ -101,7 +98,6 @@ class Views:
 
     async def session(self, request: web.Request) -> web.Response:
         """Show one session as a ladder."""
-        _need(request)
         try:
             ladder = await self._searching.ladder(request.match_info["id"])
         except Unsearchable as error:
@@ -112,7 +108,6 @@ class Views:
 
     async def running(self, request: web.Request) -> web.Response:
         """Show a session that runs, as far as it has come; one that has ended is in the history."""
-        _need(request)
         name = request.match_info["id"]
         details = await self._running.one(name)
         if details is None:
@@ -125,11 +120,11 @@ class Views:
         return self._page(request, "problem.html", status, problem=problem)
 
     def _page(self, request: web.Request, template: str, status: int = 200, **values: Any) -> web.Response:
+        role, resource = request[ROLE], request.match_info.route.resource
         text = self._rendering.page(
             template,
-            view=view_of(request),
-            sees_mail=request[ROLE] >= Role.READ_MAIL,
-            operates=request[ROLE] >= Role.OPERATE,
+            links=links_for(role, resource.canonical if resource is not None else ""),
+            operates=role >= Role.OPERATE,
             **values,
         )
         return web.Response(text=text, status=status, content_type="text/html")
@@ -148,12 +143,6 @@ class Views:
                 raise
             return self._problem(request, errors.NO_PAGE, 404)
         return response
-
-
-def _need(request: web.Request) -> None:
-    """Refuse those who may only see numbers."""
-    if request[ROLE] < Role.READ_MAIL:
-        raise web.HTTPForbidden
 
 
 def _told(error: Unsearchable) -> str:

@@ -24,7 +24,7 @@ from proxy.metrics.board import Board
 from proxy.metrics.book import BOOK
 from proxy.metrics.reading import Totals
 from proxy.metrics.table import BEAT, CPU, LISTENS, PID, RELOAD_WORKED, RELOADED_AT, WORKER_UP, WORKERS
-from proxy.page.passes import Role
+from proxy.page.routes import Role
 from proxy.server.answering import Answerer, through
 from proxy.server.assembly import Assembly
 from proxy.server.rooms import of_worker

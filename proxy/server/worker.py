@@ -34,6 +34,7 @@ from proxy.outbox.store import OutboxStore
 from proxy.server.assembly import Assembly
 from proxy.server.sockets import OWN_FILES, bind, compare_open_files
 from proxy.smtp.commands.verbs import VERBS
+from proxy.smtp.counting import know_stanzas
 from proxy.smtp.entrance import Entrance
 from proxy.smtp.guesses import Guesses
 from proxy.smtp.hooks import hooks_of
@@ -141,6 +142,7 @@ class Worker:
         self.callbacks = self.assembly.callbacks(self.pools.all_down, self._calling)
         self.datasources = Datasources(core.datasource)
         self.lists = Lists(core.state_directory, rows=rows_of(self.datasources))
+        know_stanzas({each.name: each.type for each in self.assembly.settings.modules})
         services = self._services(self.assembly)
         self._credentials = CredentialChecker(self.router, self._resolver, self.datasources, core.login_schemes)
         self._authenticator = Guesses(self._credentials, shared=self._shared)

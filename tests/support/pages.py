@@ -22,7 +22,7 @@ from proxy.metrics.reading import Totals
 from proxy.metrics.table import BEAT, LISTENS, PID, RELOAD_WORKED, WORKER_UP, WORKERS
 from proxy.options.core import CoreOptions
 from proxy.options.route import Route
-from proxy.page.passes import Role
+from proxy.page.routes import Role
 from proxy.page.serving import Page
 from tests.support.histories import settings
 

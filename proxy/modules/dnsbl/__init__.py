@@ -1,9 +1,12 @@
 """dnsbl: blocklists and allow lists in the DNS (RFC 5782), for clients, names, senders' domains and links.
 
-- `codes.py` reads and matches answers, such as `127.0.0.[2..11]`.
-- `zones.py` declares a zone, and reads zones from the configuration.
+- `options.py` declares the options of a stanza, and `zones.py` those of a zone, and reads zones from the configuration.
+- `module.py` has the hooks: it asks when something is known, and judges.
+- `subjects.py` finds in a message what is looked up.
 - `questions.py` makes the names that are asked.
 - `lists.py` asks all zones at once, within one deadline.
+- `codes.py` reads and matches answers, such as `127.0.0.[2..11]`.
+- `words.py` has the replies.
 - `health.py` switches a zone off whose test entries are wrong.
-- `momentum.py` reads Momentum's `url_ripper` and `dns_rbl`.
+- `momentum.py` reads Momentum's `url_ripper` and `dns_rbl`; `ripping.py` and `functions.py` look up what scripts ask.
 """

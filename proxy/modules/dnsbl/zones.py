@@ -20,8 +20,6 @@ from proxy.modules.dnsbl.codes import BadCode, CodePattern, Octets, octets_of, p
 
 Check = Literal["client", "helo", "ptr", "sender", "recipient", "header", "url"]
 
-CHECKS: tuple[Check, ...] = ("client", "helo", "ptr", "sender", "recipient", "header", "url")
-
 _ZONE = re.compile(r"(?:[a-z0-9_](?:[a-z0-9_-]{0,61}[a-z0-9_])?\.)+[a-z0-9](?:[a-z0-9-]{0,61}[a-z0-9])?")
 _LONGEST_ZONE = 190
 """Characters, so that the name of an IPv6 client fits in front of it."""

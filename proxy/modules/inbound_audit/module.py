@@ -13,15 +13,12 @@ from proxy.mail.replies import Reply
 from proxy.mail.session import Session
 from proxy.mail.validator import Hook, OnError, Uses
 from proxy.mail.verdict import PASS, Verdict
+from proxy.metrics.deciders import decider_of
 from proxy.modules.base import ServedModule
 from proxy.modules.inbound_audit.options import SPEC, InboundAuditOptions
 from proxy.modules.services import Services
 from proxy.smtp.ports import SessionHooks
 from sieve.phases import Need, Phase
-
-_NOT_POLICY = frozenset({"", "upstream", "routes", "protocol", "shutdown", "operator", "idle_time", "ringback"})
-"""The first word of who decided, if it was not policy."""
-
 
 _OF_NEXT_HOP = frozenset({"", "upstream"})
 
@@ -82,10 +79,10 @@ class InboundAudit:
         self._add(RECEPTION, packed_address(session.client_ip))
 
     def _refused(self, session: Session, reply: Reply) -> None:
-        by = reply.by.partition(" ")[0]
-        if by not in _NOT_POLICY:
+        decider = decider_of(reply.by)
+        if decider is None or decider.is_policy:
             self._add(REJECTION, packed_address(session.client_ip))
-        elif by in _OF_NEXT_HOP and _is_unknown_recipient(reply):
+        elif reply.by.partition(" ")[0] in _OF_NEXT_HOP and _is_unknown_recipient(reply):
             for interval, number in self._monitors:
                 address = packed_address(session.client_ip)
                 self._counting.tell(Add(of_script(UNKNOWN_RECIPIENTS), interval, number, address))

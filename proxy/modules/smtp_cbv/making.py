@@ -91,7 +91,7 @@ def verifying_of(
         breakers=Breakers(options.breaker_time, time.monotonic),
         storms=Storms(options.forgery_storm, time.monotonic),
         spared=Spared(options.no_probe_domains, options.no_probe_exchangers, options.no_probe_networks),
-        leases=not alone or url.scheme not in {"memory", "sqlite"},
+        leases=not alone or url.is_for_machines,
     )
     limits = CallbackLimits(options.timeout, options.wait, options.max_probes, options.max_probes_per_mx)
     verifier = CallbackVerifier(around, limits, sender=options.mailfrom.strip("<>"))

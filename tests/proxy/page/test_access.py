@@ -20,13 +20,25 @@ from proxy.options.core import CoreOptions
 from proxy.options.route import Route
 from proxy.page import serving, streams
 from proxy.page.guard import HEADERS, Guard
-from proxy.page.passes import FREE_GUESSES, LINK_SECONDS, MOST_GUESSERS, MOST_LINKS, Guesses, Links, Passes, Role
+from proxy.page.passes import FREE_GUESSES, LINK_SECONDS, MOST_GUESSERS, MOST_LINKS, Guesses, Links, Passes
+from proxy.page.routes import PATHS, Role
 from proxy.smtp.passwords import PasswordHash
 from tests.support.pages import HOSTILE, browser, logged_in, opened, text
 from tests.support.waiting import BOUND, eventually, eventually_answered
 
-PAGES = ("/", "/now", "/live", "/why", "/why?q=x", "/session/x", "/running/x", "/nothing")
-STREAMS = ("/stream/now", "/stream/live")
+STREAMS = [path for path in PATHS if path.startswith("/stream/")]
+PAGES = [
+    *[path.replace("{id}", "x") for path, each in PATHS.items() if each.role and path not in (*STREAMS, "/operate")],
+    "/why?q=x", "/nothing",
+]  # fmt: skip
+
+
+async def test_every_route_is_in_the_table(tmp_path: Path) -> None:
+    async with opened(tmp_path) as page:
+        runner = page.page._runner
+        assert runner is not None
+        routes = runner.app.router.routes()
+        assert {each.resource.canonical for each in routes if each.resource is not None} == PATHS.keys()
 
 
 async def test_without_a_login_every_page_leads_to_the_form_and_streams_are_refused(tmp_path: Path) -> None:
@@ -114,12 +126,18 @@ async def test_each_role_sees_what_it_may(tmp_path: Path) -> None:
     async with opened(tmp_path) as page:
         async with logged_in(page, Role.READ) as session:
             shown = await text(session, page.address + "/now")
-            assert 'href="/live"' not in shown
-            for path in ("/live", "/why", "/why?q=anna@example.com", "/session/x", "/running/x", "/stream/live"):
-                assert "numbers only" in await text(session, page.address + path, 403)
+            assert 'href="/now" aria-current="page"' in shown
+            for path, each in PATHS.items():
+                if each.role is not None and each.role > Role.READ:
+                    assert f'href="{path}"' not in shown
+                    if path != "/operate":
+                        assert "numbers only" in await text(session, page.address + path.replace("{id}", "x"), 403)
         async with logged_in(page, Role.READ_MAIL) as session:
             for path in ("/now", "/live", "/why"):
-                assert "/operate" not in await text(session, page.address + path)
+                shown = await text(session, page.address + path)
+                assert "/operate" not in shown
+                assert re.findall(r'href="(/\w+)" aria-current', shown) == [path]
+            assert 'href="/why" aria-current="page"' in await text(session, page.address + "/session/x", 404)
             async with session.post(
                 page.address + "/operate", data={"command": "kill session", "about": "x"},
                 headers={"Origin": page.address},

@@ -11,7 +11,7 @@ import pytest
 
 from proxy.metrics.table import MESSAGES, UP
 from proxy.page import searching
-from proxy.page.passes import Role
+from proxy.page.routes import Role
 from tests.support.histories import NOW, mail_lines, refusal_line, session_line, settings, write
 from tests.support.pages import HOSTILE, logged_in, opened, text
 from tests.support.waiting import eventually

@@ -38,6 +38,21 @@ def rows(name: str) -> list[dict[str, str]]:
         return list(csv.DictReader(file, delimiter="\t", quoting=csv.QUOTE_NONE))
 
 
+@pytest.mark.parametrize(
+    "parameter", [each for row in EXTENSIONS for each in row.parameters], ids=lambda each: each.name
+)
+def test_a_parameter_names_extensions_in_the_case_in_which_they_are_compared(parameter: Parameter) -> None:
+    known = {each.keyword for each in EXTENSIONS}
+    assert parameter.upstream in {"", *[each.lower() for each in known]}, "in lower case, or it is never sent"
+    assert parameter.requires in {"", *known}, "in upper case, or it is never accepted"
+
+
+@pytest.mark.parametrize("extension", EXTENSIONS, ids=lambda each: each.keyword)
+def test_an_extension_needs_others_in_the_case_in_which_they_are_compared(extension: Extension) -> None:
+    assert extension.keyword == extension.keyword.upper()
+    assert extension.needs <= {each.keyword for each in EXTENSIONS}, "in upper case, or it is never offered"
+
+
 # ---------------------------------------------------------------- a server that offers everything
 
 

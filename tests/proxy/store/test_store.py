@@ -16,7 +16,11 @@ from config.loader import load
 from config.schema.options import Options, option
 from config.schema.specs import Schema
 from proxy.callback.limits.budgets import Budgets, Neighbour
-from proxy.options.store import MEMORY, StoreUrl, StoreValue, parse_store_url
+from proxy.counting.opening import open_counting
+from proxy.counting.sharing import SharedCounting
+from proxy.options.core import CoreOptions
+from proxy.options.route import Route
+from proxy.options.store import KINDS, MEMORY, StoreUrl, StoreValue, parse_store_url
 from proxy.options.throttle import NO_THROTTLE, Throttle
 from proxy.store.base import Store, Stored, StoreUnavailable
 from proxy.store.memory import MemoryStore
@@ -54,12 +58,13 @@ class Backing:
     def store(self) -> Store:
         url = parse_store_url(self.place)
         made: Store
-        if self.kind == "memory":
-            made = MemoryStore(self.clock)
-        elif self.kind == "sqlite":
-            made = SqliteStore(Path(url.path), self.clock)
-        else:
-            made = RedisStore(url, self.clock)
+        match url.kind:
+            case "memory":
+                made = MemoryStore(self.clock)
+            case "sqlite":
+                made = SqliteStore(Path(url.path), self.clock)
+            case "redis":
+                made = RedisStore(url, self.clock)
         self._opened.append(made)
         return made
 
@@ -101,6 +106,19 @@ async def backing(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterat
 async def shared(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterator[Backing]:
     async for each in _backing(request, tmp_path):
         yield each
+
+
+@pytest.mark.parametrize("scheme", KINDS)
+def test_every_scheme_is_read_opened_counted_with_and_measured(scheme: str, tmp_path: Path) -> None:
+    places = {"memory": "memory", "sqlite": f"sqlite://{tmp_path}/x.db", "unix": f"unix://{tmp_path}/x.sock"}
+    place = places.get(scheme, f"{scheme}://127.0.0.1:1/0")
+    url = parse_store_url(place)
+    assert url.scheme == scheme
+    opened = open_store(url)
+    assert (type(opened) is MemoryStore) == (url.kind == "memory")
+    assert isinstance(opened, MemoryStore) or opened._at is not None, "it is in STORE of proxy/metrics/table.py"
+    core = CoreOptions(esmtp_listener=(), gateway=Route("192.0.2.25"), hostname="mx.test", script_store=url)
+    assert (type(open_counting(core)) is SharedCounting) == url.is_for_machines == core.shares_counts
 
 
 # ---------------------------------------------------------------- entries

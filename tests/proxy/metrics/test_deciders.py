@@ -1,0 +1,74 @@
+"""Whoever decides about a command has a source in the metrics: no refusal is counted as `other`."""
+
+from __future__ import annotations
+
+import ast
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import proxy
+from proxy.app import MODULES
+from proxy.mail import replies
+from proxy.mail.replies import Reply
+from proxy.metrics.deciders import DECIDERS
+from proxy.metrics.metric import OTHER
+from proxy.metrics.table import SOURCE
+from proxy.smtp import counting
+
+FOLDER = Path(proxy.__file__).parent
+
+
+def _named(path: Path) -> Iterator[str]:
+    """Yield the words that a file gives a reply as who decided."""
+    for node in ast.walk(ast.parse(path.read_text())):
+        if isinstance(node, ast.Call):
+            called = node.func.attr if isinstance(node.func, ast.Attribute) else getattr(node.func, "id", "")
+            given = [each.value for each in node.keywords if each.arg == "by"]
+            if called == "decided_by":
+                given += node.args
+            if called in {"decided_by", "reply", "from_policy", "Reply"}:
+                texts = [each.values[0] if isinstance(each, ast.JoinedStr) else each for each in given]
+                yield from [
+                    each.value.partition(" ")[0]
+                    for each in texts
+                    if isinstance(each, ast.Constant) and type(each.value) is str
+                ]
+
+
+def test_every_word_in_the_code_has_a_source() -> None:
+    words = {word: path.name for path in FOLDER.rglob("*.py") for word in _named(path)}
+    assert words.keys() >= {"operator", "on_store_error", "early_talker"}
+    types = {each.spec.type for each in MODULES}
+    lost = {word: path for word, path in words.items() if word not in DECIDERS and word not in types}
+    assert lost == {}, "add them to proxy/metrics/deciders.py"
+
+
+def test_every_refusal_of_ours_has_a_source() -> None:
+    refusals = {name: each for name, each in vars(replies).items() if isinstance(each, Reply) and each.code >= 400}
+    assert [name for name, each in refusals.items() if counting.source_of(each.by.partition(" ")[0]) == OTHER] == []
+
+
+def test_every_source_of_the_table_is_one_of_the_metric() -> None:
+    assert {each.source for each in DECIDERS.values()} <= set(SOURCE.values) - {OTHER}
+
+
+def test_a_module_that_may_refuse_has_a_source() -> None:
+    lost = []
+    for module in MODULES:
+        folder = Path(str(sys.modules[module.spec.options.__module__].__file__)).parent
+        texts = [each.read_text() for each in folder.rglob("*.py")]
+        refuses = any("Verdict(" in each or "on_error = OnError(" in each for each in texts)
+        if refuses and counting.source_of_type(module.spec.type) == OTHER:
+            lost.append(module.spec.type)
+    assert lost == [], "add them to SOURCE in proxy/metrics/table.py"
+
+
+def test_a_stanza_with_a_name_of_its_own_counts_under_its_type() -> None:
+    counting.know_stanzas({"our own lists": "dns_rbl", "first": "sieve", "unknown": "nonsense"})
+    try:
+        found = [counting.source_of(each) for each in ("our", "first", "iprev", "unknown", "odd")]
+        assert found == ["dnsbl", "script", "iprev", OTHER, OTHER]
+    finally:
+        counting._STANZAS.clear()
+        counting.source_of.cache_clear()
