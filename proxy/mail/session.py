@@ -323,8 +323,6 @@ class Session(AiosmtpdSession):
 
         self.client_name: str | None = None
         """The client's validated host name; None until the lookup is done."""
-        self.client_network = client_network_of(peer[0])
-        """The network that counts as one client: an IPv4 address, or an IPv6 /64 (usually one customer)."""
         self.tls = self.cipher = ""
         """The TLS version and cipher; empty without TLS."""
         self.evidence: Evidence = NO_EVIDENCE
@@ -389,14 +387,6 @@ def client_network_of(client_ip: str) -> str:
     if isinstance(address, ipaddress.IPv4Address):
         return str(address)
     return str(ipaddress.IPv6Network((int(address) >> 64 << 64, 64)))
-
-
-def protocol_of(session: Session) -> str:
-    """Return the protocol name for the Received field (RFC 3848, RFC 6531 section 4.3)."""
-    name = "UTF8SMTP" if session.transaction.smtp_utf8 else "ESMTP" if session.extended_smtp else "SMTP"
-    if not session.extended_smtp:
-        return name
-    return name + ("S" if session.ssl is not None else "") + ("A" if session.auth_user else "")
 
 
 async def silent(seconds: float) -> bool:  # noqa: ARG001 — no one is waiting

@@ -117,6 +117,11 @@ class Generation(Generic[A]):
         return self.board.blocks[number]
 
     @property
+    def descriptors(self) -> list[Any]:
+        """Its open sockets."""
+        return [*self.sockets, *self.pages, *(self.door or ())]
+
+    @property
     def processes(self) -> int:
         """How many it has."""
         return self.sockets.workers + (self.door is not None)

@@ -304,11 +304,7 @@ class Supervisor(Generic[A]):
         These close when another process ends, so no child may keep them open: the other workers' order sockets, and
         the sockets of addresses that are no longer configured.
         """
-        held = [
-            each
-            for generation in self._generations()
-            for each in (*generation.sockets, *generation.pages, *(generation.door or ()))
-        ]
+        held = [each for generation in self._generations() for each in generation.descriptors]
         orders = [child.orders for child in self._children.values()]
         return [*orders, *held, *self._rows, *self._helm, self._selector, *self._wakers]
 

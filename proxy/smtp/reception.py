@@ -18,7 +18,7 @@ from proxy.mail.authentication_results import remove_forged
 from proxy.mail.header_section import HeaderSection
 from proxy.mail.message import Message
 from proxy.mail.replies import Reply
-from proxy.mail.session import Session, protocol_of
+from proxy.mail.session import Session
 from proxy.mail.stuffing import StuffedBody, stuffed, unstuffed
 from proxy.mail.verdict import Verdict
 from proxy.smtp.chunks import Interrupted
@@ -349,10 +349,18 @@ class Reception:
         own_name = options.received_hostname or options.hostname
         field = (
             f"{_first_line(session.host_name, session.peer_address[0])}"
-            f"\tby {own_name} (Ringback) with {protocol_of(session)} id {session.transaction_id}{only};\r\n"
+            f"\tby {own_name} (Ringback) with {_protocol(session)} id {session.transaction_id}{only};\r\n"
             f"\t{_date()}\r\n"
         )
         return field.encode("utf-8", "surrogateescape")
+
+
+def _protocol(session: Session) -> str:
+    """Return the protocol's name (RFC 3848, RFC 6531 section 4.3)."""
+    name = "UTF8SMTP" if session.transaction.smtp_utf8 else "ESMTP" if session.extended_smtp else "SMTP"
+    if not session.extended_smtp:
+        return name
+    return name + ("S" if session.ssl is not None else "") + ("A" if session.auth_user else "")
 
 
 @lru_cache(maxsize=1024)

@@ -79,6 +79,7 @@ def compile_script(
     body = Compiler(checked.calls, diagnostics, settings, traced=traced, captures=language.captures).block(tree)
     if has_errors(diagnostics):
         return Compiled(None, tuple(diagnostics))
+    again = functools.partial(compile_script, phase=phase, library=library, modules=modules, settings=settings)
     script = Script(
         name=source.name,
         phase=phase,
@@ -97,16 +98,7 @@ def compile_script(
         inclusions=_inclusions(source.name, checked.calls.values()),
         datasources=_datasources(checked.calls.values()),
         includes=includes,
-        compile_included=functools.partial(
-            compile_script,
-            phase=phase,
-            library=library,
-            modules=modules,
-            settings=settings,
-            includes=includes,
-            traced=traced,
-            dialect=dialect,
-        ),
+        compile_included=functools.partial(again, includes=includes, traced=traced, dialect=dialect),
     )
     return Compiled(script, tuple(diagnostics))
 
