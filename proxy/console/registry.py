@@ -43,10 +43,14 @@ class Command:
     arguments: str = ""
     """As in the help: `ID|CIDR`, `[NAME]`."""
     role: Role = Role.READ
-    changes: bool = False
-    """Whether it changes something, so that the log and the history have it."""
+    """The least role that may give it. A command that needs more than to read changes something."""
     secret: bool = False
     """Whether its arguments may be secret, so that the log has only its words."""
+
+    @property
+    def changes(self) -> bool:
+        """Whether it changes something, so that the log and the history have it."""
+        return self.role is not Role.READ
 
     @property
     def usage(self) -> str:

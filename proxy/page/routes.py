@@ -36,7 +36,7 @@ class Path:
     """One path."""
 
     role: Role | None
-    """The least role that may see it; None: nobody needs to log in."""
+    """The least role that may see it; None: no login is needed."""
     link: str = ""
     """The words of its link at the top of each page; empty: there is no link."""
     above: str = ""

@@ -29,7 +29,7 @@ def commands(served: Served) -> list[Command]:
         Command(
             "smtp_cbv forget", "Delete what is cached about an address, a domain with its addresses, or, with --all, "
             "everything; `ringback cache purge` does the same.", about.forget, arguments="ADDRESS|DOMAIN|--all",
-            role=Role.OPERATE, changes=True,
+            role=Role.OPERATE,
         ),
         Command("smtp_cbv stats", "Print what the callbacks hold and do.", about.stats),
         Command("smtp_cbv in flight", "List the probes that run now.", about.in_flight),
@@ -41,7 +41,7 @@ def commands(served: Served) -> list[Command]:
                 arguments="NAME TYPE"),
         Command("dns_cache stats", "Print how full the cache of DNS answers is.", about.dns_stats),
         Command("dns flush", "Forget the cached DNS answers, or those about a name.", about.dns_flush,
-                arguments="[NAME]", role=Role.OPERATE, changes=True),
+                arguments="[NAME]", role=Role.OPERATE),
     ]  # fmt: skip
 
 

@@ -17,12 +17,12 @@ def commands(served: Served) -> list[Command]:
     about = _Checks(served)
     flush = [
         Command(f"{name} flush keycache", "Forget the public keys of DKIM and ARC: they are looked up again.",
-                about.keys, role=Role.OPERATE, changes=True)
+                about.keys, role=Role.OPERATE)
         for name in _OF_KEYS
     ]  # fmt: skip
     reload = Command(
         "bounce_classifier reload", "Read the files with rules about bounces again. If one has errors, the old rules "
-        "stay.", about.rules, role=Role.OPERATE, changes=True,
+        "stay.", about.rules, role=Role.OPERATE,
     )  # fmt: skip
     return [*flush, reload]
 

@@ -35,11 +35,11 @@ def commands(running: Running) -> list[Command]:
                 arguments=_OPTION),
         Command(
             "config set", "Set an option for new sessions of all workers, until the next reload. For a script, name a "
-            "file that your client reads.", about.set, arguments=f"{_OPTION} VALUE…", role=Role.OPERATE, changes=True,
+            "file that your client reads.", about.set, arguments=f"{_OPTION} VALUE…", role=Role.OPERATE,
         ),
         Command(
             "config unset", "Take an option, or everything that a scope sets, away in the same way.", about.unset,
-            arguments="[SCOPE…] [OPTION]", role=Role.OPERATE, changes=True,
+            arguments="[SCOPE…] [OPTION]", role=Role.OPERATE,
         ),
         Command("config show", "Print a scope; the scopes inside it as { … }.", about.show, arguments="[SCOPE…]"),
         Command("config showrecurse", "Print a scope and the scopes inside it.", about.show_all, arguments="[SCOPE…]"),
@@ -49,7 +49,7 @@ def commands(running: Running) -> list[Command]:
                 about.diff),
         Command(
             "config reload", "Print the difference, and load the file, all or nothing; settings of the console are "
-            "dropped.", about.reload, role=Role.OPERATE, changes=True,
+            "dropped.", about.reload, role=Role.OPERATE,
         ),
     ]  # fmt: skip
 

@@ -19,7 +19,6 @@ def commands(served: Served) -> list[Command]:
         Command("ds_core stats", "Print how the caches of datasources are used.", about.stats),
         Command(
             "ds_core flush", "Forget the results of a datasource.", about.flush, arguments="NAME", role=Role.OPERATE,
-            changes=True,
         ),
     ]  # fmt: skip
 

@@ -22,7 +22,7 @@ def commands(served: Served) -> list[Command]:
                 "beginning of a network or of spf:DOMAIN.", about.show, arguments="[CLIENT]"),
         Command(
             "greylist forget", "Forget what greylists know of a client.", about.forget, arguments="CLIENT",
-            role=Role.OPERATE, changes=True,
+            role=Role.OPERATE,
         ),
     ]  # fmt: skip
 

@@ -30,18 +30,18 @@ def commands(served: Served) -> list[Command]:
     return [
         Command(
             "list add", "Add a network to a list for a time, such as 30m, 1h or 2d, or `forever`. It holds in all "
-            "workers at once.", entries.add, arguments="NAME NETWORK TIME [REASON…]", role=Role.OPERATE, changes=True,
+            "workers at once.", entries.add, arguments="NAME NETWORK TIME [REASON…]", role=Role.OPERATE,
         ),
         Command("list show", "List the networks that operators have added.", entries.show, arguments="[NAME]"),
         Command(
             "list remove", "Remove a network that an operator has added.", entries.remove, arguments="NAME NETWORK",
-            role=Role.OPERATE, changes=True,
+            role=Role.OPERATE,
         ),
         Command("cidrdb list", "List the lists that scripts have defined, and when they are loaded again.",
                 defined.listed),
         Command(
             "cidrdb reload", "Load a list again now. If that fails, it stays as it was.", defined.reload,
-            arguments="NAME", role=Role.OPERATE, changes=True,
+            arguments="NAME", role=Role.OPERATE,
         ),
     ]  # fmt: skip
 

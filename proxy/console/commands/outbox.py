@@ -22,11 +22,11 @@ def commands(served: Served) -> list[Command]:
         Command("outbox show", "Print a message: its deliveries and its header.", about.show, arguments="LETTER"),
         Command(
             "outbox retry", "Deliver a message now, or all of them.", about.retry, arguments="LETTER|all [--dry-run]",
-            role=Role.OPERATE, changes=True,
+            role=Role.OPERATE,
         ),
         Command(
             "outbox fail", "Give a message up; its sender gets a report.", about.fail, arguments="LETTER [--dry-run]",
-            role=Role.OPERATE, changes=True,
+            role=Role.OPERATE,
         ),
     ]  # fmt: skip
 

@@ -19,7 +19,7 @@ def commands(served: Served) -> list[Command]:
                 about.test, arguments="PHASE TEXT…"),
         Command(
             "sieve flush", "Read included scripts again at their next use. Other scripts are read at a reload.",
-            about.flush, arguments="[cache]", role=Role.OPERATE, changes=True,
+            about.flush, arguments="[cache]", role=Role.OPERATE,
         ),
         Command("tls show cache", "List the certificates that are loaded.", about.certificates),
     ]  # fmt: skip

@@ -26,32 +26,31 @@ def commands(served: Served) -> list[Command]:
         Command("memory", "Print the memory of each process, and what it holds.", about.memory),
         Command(
             "drain", "Turn new clients away with 421, or, with `off`, take them again. Sessions go on.", about.drain,
-            arguments="[off]", role=Role.OPERATE, changes=True,
+            arguments="[off]", role=Role.OPERATE,
         ),
         Command(
             "shutdown", "Stop the service: sessions finish, new clients are not taken.", about.shutdown,
-            role=Role.ADMIN, changes=True,
+            role=Role.ADMIN,
         ),
         Command(
-            "reopen logs", "Open the log's file again, as SIGUSR1 does.", about.reopen, role=Role.OPERATE, changes=True
+            "reopen logs", "Open the log's file again, as SIGUSR1 does.", about.reopen, role=Role.OPERATE
         ),
         Command("module list", "List the modules: whether each is asked, and whether it is in shadow.", about.modules),
         Command(
-            "module enable", "Ask a module again.", about.enable, arguments="NAME", role=Role.OPERATE, changes=True
+            "module enable", "Ask a module again.", about.enable, arguments="NAME", role=Role.OPERATE
         ),
         Command(
             "module disable", "Do not ask a module, until it is enabled or the configuration is loaded again.",
-            about.disable, arguments="NAME", role=Role.OPERATE, changes=True,
+            about.disable, arguments="NAME", role=Role.OPERATE,
         ),
         Command(
             "shadow", "Only log what a module decides, or let it decide again.", about.shadow,
-            arguments="MODULE on|off", role=Role.OPERATE, changes=True,
+            arguments="MODULE on|off", role=Role.OPERATE,
         ),
         Command("limits show", "Print what is counted for a client, by address or network.", about.limits,
                 arguments="CLIENT"),
         Command(
             "limits clear", "Forget what was counted for a client.", about.clear, arguments="CLIENT", role=Role.OPERATE,
-            changes=True,
         ),
     ]  # fmt: skip
 

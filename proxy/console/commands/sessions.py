@@ -21,7 +21,7 @@ def commands(served: Served) -> list[Command]:
                 arguments="ID"),
         Command(
             "kill session", "End a session, or a network's sessions, with 421. A message whose end was sent to the "
-            "next hop gets its reply first.", about.kill, arguments="ID|CIDR", role=Role.OPERATE, changes=True,
+            "next hop gets its reply first.", about.kill, arguments="ID|CIDR", role=Role.OPERATE,
         ),
         Command("show inbound", "List the connections of clients, one in a line, as Momentum does.", about.inbound),
     ]  # fmt: skip

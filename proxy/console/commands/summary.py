@@ -39,20 +39,20 @@ def commands(served: Served) -> list[Command]:
         *[
             Command(
                 name, "Count from zero in summary and sieve stats. /metrics does not change.", about.reset,
-                role=Role.OPERATE, changes=True,
+                role=Role.OPERATE,
             )
             for name in ("summary reset", "sieve reset")
         ],
         Command("sieve stats", "Print what the scripts decided and counted.", about.sieve),
         Command("counter list", "List what scripts count by a name of theirs.", about.counters),
         Command("counter add", "List a counter before its first use.", about.add, arguments="NAME",
-                role=Role.OPERATE, changes=True),
+                role=Role.OPERATE),
         Command("counter increment", "Count by a name, as a script does.", about.increment, arguments="NAME [NUMBER]",
-                role=Role.OPERATE, changes=True),
+                role=Role.OPERATE),
         Command("counter reset", "Count a name from zero in counter list. /metrics does not change.",
-                about.reset_counter, arguments="NAME", role=Role.OPERATE, changes=True),
+                about.reset_counter, arguments="NAME", role=Role.OPERATE),
         Command("counter unlink", "Hide a counter until it is used again.", about.unlink,
-                arguments="NAME", role=Role.OPERATE, changes=True),
+                arguments="NAME", role=Role.OPERATE),
     ]  # fmt: skip
 
 

@@ -21,11 +21,10 @@ def commands(served: Served) -> list[Command]:
         Command(
             "upstreams drain", "Send no new transactions to a server: another one of its route takes them, or clients "
             "get 451. Transactions that run end as usual.", about.drain, arguments="NAME", role=Role.OPERATE,
-            changes=True,
         ),
         Command(
             "upstreams enable", "Send new transactions to a server again.", about.enable, arguments="NAME",
-            role=Role.OPERATE, changes=True,
+            role=Role.OPERATE,
         ),
         Command("show outbound", "List the connections to next hops, one in a line, as Momentum does.", about.outbound),
     ]  # fmt: skip

@@ -1,4 +1,4 @@
-"""Whoever decides about a command has a source in the metrics: no refusal is counted as `other`."""
+"""Whoever decides about a command has a source in the metrics; other lists that a new module may forget."""
 
 from __future__ import annotations
 
@@ -8,12 +8,13 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import proxy
-from proxy.app import MODULES
+from proxy.app import MODULES, load
+from proxy.cli import mail_checks
 from proxy.mail import replies
 from proxy.mail.replies import Reply
 from proxy.metrics.deciders import DECIDERS
 from proxy.metrics.metric import OTHER
-from proxy.metrics.table import SOURCE
+from proxy.metrics.table import LAYOUT, SOURCE
 from proxy.smtp import counting
 
 FOLDER = Path(proxy.__file__).parent
@@ -36,6 +37,11 @@ def _named(path: Path) -> Iterator[str]:
                 ]
 
 
+def _texts(options: str) -> list[str]:
+    """Return the files beside the one that declares a module's options."""
+    return [each.read_text() for each in Path(str(sys.modules[options].__file__)).parent.rglob("*.py")]
+
+
 def test_every_word_in_the_code_has_a_source() -> None:
     words = {word: path.name for path in FOLDER.rglob("*.py") for word in _named(path)}
     assert words.keys() >= {"operator", "on_store_error", "early_talker"}
@@ -56,8 +62,7 @@ def test_every_source_of_the_table_is_one_of_the_metric() -> None:
 def test_a_module_that_may_refuse_has_a_source() -> None:
     lost = []
     for module in MODULES:
-        folder = Path(str(sys.modules[module.spec.options.__module__].__file__)).parent
-        texts = [each.read_text() for each in folder.rglob("*.py")]
+        texts = _texts(module.spec.options.__module__)
         refuses = any("Verdict(" in each or "on_error = OnError(" in each for each in texts)
         if refuses and counting.source_of_type(module.spec.type) == OTHER:
             lost.append(module.spec.type)
@@ -72,3 +77,20 @@ def test_a_stanza_with_a_name_of_its_own_counts_under_its_type() -> None:
     finally:
         counting._STANZAS.clear()
         counting.source_of.cache_clear()
+
+
+def test_every_label_whose_values_the_configuration_names_gets_them(tmp_path: Path) -> None:
+    (tmp_path / "r.conf").write_text('ESMTP_Listener = ( 127.0.0.1:0 )\nHostname = "r.test"\nGateway = "127.0.0.1"\n')
+    names = load(tmp_path / "r.conf")[0].metric_names
+    free = {label for metric in LAYOUT.metrics if not metric.hidden for label in metric.labels if label.most}
+    named_while_it_runs = {"counter"}
+    assert {each.name for each in free} - named_while_it_runs == names.keys(), "see proxy/server/assembly.py"
+
+
+def test_every_module_that_tells_about_a_sender_is_asked_by_check_mail() -> None:
+    telling = [
+        module.spec.type for module in MODULES for text in _texts(module.spec.options.__module__)
+        if "from proxy.mail.evidence import" in text and "report(" in text
+    ]  # fmt: skip
+    assert "iprev" in telling
+    assert sorted(set(telling) - set(mail_checks._CHECKS)) == []

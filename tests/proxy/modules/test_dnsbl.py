@@ -6,6 +6,7 @@ import asyncio
 import time
 from pathlib import Path
 from types import SimpleNamespace
+from typing import get_args
 
 import pytest
 from structlog.testing import capture_logs
@@ -18,7 +19,7 @@ from proxy.modules.dnsbl.codes import pattern
 from proxy.modules.dnsbl.lists import Lists
 from proxy.modules.dnsbl.module import DnsblValidator
 from proxy.modules.dnsbl.options import DnsblOptions
-from proxy.modules.dnsbl.zones import Zone, ZoneOptions
+from proxy.modules.dnsbl.zones import Check, Zone, ZoneOptions
 from sieve.phases import Phase
 from tests.proxy.modules.test_mail_loop import CORE
 from tests.support.lookups import Records, Zonefile, asked, has_message, stranger, working
@@ -182,6 +183,19 @@ async def test_names_are_looked_up_in_the_zones_for_them(kind: str, question: st
     assert (await stage.reply(session)).startswith("554 5.7.1")
     other = Stage(records, zone(checks=("client",)))
     assert await other.reply(stranger(TO_BOB, helo="mx.helo.test", sender="a@mail.sender.test")) == ""
+
+
+@pytest.mark.parametrize("kind", get_args(Check))
+async def test_every_kind_of_check_asks_its_zone_and_is_on_the_page(kind: str) -> None:
+    records = {("192.0.2.1", "PTR"): ["mx.name.test"], ("mx.name.test", "A"): ["192.0.2.1"]}
+    session = stranger(TO_BOB, helo="mx.helo.test", sender="a@sender.test")
+    has_message(session, b"From: a@header.test\r\n\r\nsee http://link.test/\r\n")
+    stage = Stage(records, zone(checks=(kind,), test=False))
+    await stage.reply(session, *ALL, Phase.DATA)
+    assert [name for name, _ in stage.names.asked if name.endswith(f".{BAD}")]
+    page = (Path(__file__).parents[3] / "docs" / "blocklists.md").read_text()
+    (row,) = [line for line in page.splitlines() if line.startswith("| `checks` |")]
+    assert f"`{kind}`" in row
 
 
 async def test_a_name_that_does_not_lead_back_is_not_looked_up() -> None:

@@ -8,6 +8,8 @@ from pathlib import Path
 import pytest
 from structlog.testing import capture_logs
 
+from proxy.metrics.book import BOOK
+from proxy.metrics.table import REFUSALS
 from tests.support.exchanger import Exchanger, Step, says
 from tests.support.handlers import handler, loading, with_handler
 from tests.support.worker import ACCEPTED, BOB, CAROL, LETTER, RECIPIENT_OK, SENDER_OK, client_of, transaction
@@ -308,6 +310,17 @@ async def test_push_fails_if_no_command_waits(tmp_path: Path) -> None:
         (server,) = __import__(named.partition(":")[0]).servers
         with pytest.raises(ConnectionResetError):
             await server.push("250 late")
+
+
+async def test_a_refusal_of_a_stanza_with_a_name_of_its_own_is_counted_under_its_type(tmp_path: Path) -> None:
+    methods = """
+    async def handle_MAIL(self, server, session, envelope, address, options):
+        return "550 5.7.1 no"
+    """
+    async with client_of(loading(tmp_path, 1, handler(tmp_path, methods))) as client:
+        before = BOOK.counts[REFUSALS.at("mailfrom", "python", "5xx")]
+        assert await client.ask("MAIL FROM:<a@sender.test>") == "550 5.7.1 no"
+        assert BOOK.counts[REFUSALS.at("mailfrom", "python", "5xx")] == before + 1
 
 
 # ---------------------------------------------------------------- the page
