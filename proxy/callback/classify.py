@@ -203,7 +203,7 @@ class Classifier:
         return self._says(heard, "null_sender") if own is None else own == "null_sender"
 
     def is_block(self, words: str, said: Said | str = "") -> bool:
-        """Whether the exchanger's own words say that we are on a block list. Asking again would make that worse."""
+        """Whether the exchanger's own words say that we are on a block list. Asking again would make it worse."""
         heard = _hear_foreign(Reply(550, (words.encode(),)), said)
         if self._own is not None and self._own.first(heard.said) == "blocked":
             return True

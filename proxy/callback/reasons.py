@@ -57,7 +57,7 @@ REASONS: Mapping[str, Reason] = {
     "upstream_down": Reason(_TRANSIENT, "not asked: no next hop accepts mail now"),
     "refused_us": Reason(_ERROR, "the exchanger rejects our session: 5xx as its greeting, or to both EHLO and HELO"),
     "mail_refused": Reason((Status.ERROR, Status.FAIL), "the exchanger rejects our sender (`null_refused`)"),
-    "policy": Reason(_ERROR, "the exchanger rejects the recipient with 5xx, for another reason than an unknown user"),
+    "policy": Reason(_ERROR, "the exchanger rejects the recipient with 5xx, but not because the user is unknown"),
     "blocked": Reason(_ERROR, "a rule of `reply_texts` says that the exchanger blocks us"),
     "tls_required": Reason(_ERROR, "the exchanger requires TLS"),
     "protocol": Reason(_ERROR, "the exchanger violates SMTP, or does not know a command"),

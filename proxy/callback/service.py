@@ -1,4 +1,4 @@
-"""Callbacks for sessions: which addresses are not asked about, what a session is told, and shadow mode.
+"""Callbacks for sessions: which addresses are not probed, what a session is told, and shadow mode.
 
 The verifier knows addresses and exchangers; this module handles what depends on the client and its mail. Every skip has
 a reason that the script can see.

@@ -127,7 +127,7 @@ def explain_function(
     name: Annotated[str, typer.Argument(help="A function.", show_default=False)],
     dialect: DialectOption = Dialect.SIEVE_PLUS_PLUS,
 ) -> None:
-    """Print the manual entry of a function. With `--dialect auto`, Sieve++ is asked first, then standard Sieve."""
+    """Print the manual entry of a function. With `--dialect auto`, Sieve++ is searched first, then standard Sieve."""
     entry = explain(name, library()) if dialect is not Dialect.STANDARD else None
     if entry is None and dialect is not Dialect.SIEVE_PLUS_PLUS:
         entry = explain(name, standard_sieve(), of_momentum=False)

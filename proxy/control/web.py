@@ -1,7 +1,7 @@
 """`Web`: /metrics, /healthz and /readyz over HTTP, on sockets that are bound already.
 
-A request costs little and has bounds: its head, the number of connections, and the life of each. A stranger's page in
-a visitor's browser cannot read it under another name (DNS rebinding): such a Host is refused.
+Requests are cheap and bounded: the size of the head, the number of connections, and how long each lives. A
+stranger's page in a visitor's browser cannot read it under another name (DNS rebinding): such a Host is refused.
 """
 
 from __future__ import annotations

@@ -52,6 +52,6 @@ def store_of(core: CoreOptions) -> StoreUrl:
 
 
 def _machine(core: CoreOptions) -> str:
-    """Return a name of this service that stays the same over reloads and restarts, and that no other service has."""
+    """Return a name of this service that stays the same across reloads and restarts, and that no other service has."""
     places = [f"{each.address}:{each.port}" for each in core.esmtp_listener]
     return blake2b("\0".join((gethostname(), str(core.state_directory), *places)).encode(), digest_size=8).hexdigest()

@@ -1,4 +1,4 @@
-"""A mail client that sends one message and notes the dialogue: SampleMessage, ConversationResult, send.
+"""A mail client that sends one message and records the dialogue: SampleMessage, ConversationResult, send.
 
 It speaks one command at a time, as telnet would, so that the timeline shows where Ringback makes it wait.
 """

@@ -71,7 +71,7 @@ async def evaluate(
 
 
 def strictest(results: Sequence[Evaluation]) -> Evaluation:
-    """Return the result that weighs most: a fail by its policy, then no clear answer, then what passes or has none."""
+    """Return the most severe result: fail (the strictest policy first), an error of either kind, none, then pass."""
     return max(results, key=lambda each: (_WEIGHT[each.status], each.asked.level))
 
 

@@ -200,7 +200,7 @@ class Resolver:
     async def name_of(self, address: str) -> str | None:
         """Return a host name of an address that resolves back to it (RFC 7208 section 5.5), or None.
 
-        All lookups together have the time of one query.
+        All lookups together share the time limit of one query.
         """
         family = "AAAA" if ":" in address else "A"
         try:

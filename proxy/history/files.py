@@ -99,7 +99,7 @@ def _found(folder: Path) -> Iterator[DayFile]:
 
 
 class OpenFile:
-    """A day's file that this process alone writes, created if necessary."""
+    """The file of one day, which only this process writes. It is created if necessary."""
 
     def __init__(self, file: DayFile, *, mark: str) -> None:
         """Open it. `mark` tells which key its hashes have.

@@ -1,7 +1,7 @@
-"""The thread that writes the files: one transaction for what came together, and a clean-up now and then.
+"""The thread that writes the files: one transaction per batch, and an occasional clean-up.
 
-Nothing here reaches mail. If the disk is full or hangs, batches are dropped and counted, and the next row that can be
-written tells of the gap. A broken file is renamed, and the day goes on in a new one.
+Nothing here can affect mail. If the disk is full or hangs, batches are dropped and counted, and the next row that can
+be written records the gap. A broken file is renamed, and the rest of the day goes to a new one.
 """
 
 from __future__ import annotations

@@ -1,8 +1,8 @@
 """The process that builds a table: `python -m proxy.lists.building`, started by one worker for all.
 
-It reads what to build on standard input, and the columns of a datasource after it, of some rows in each line. It writes
-one line of JSON: how many networks there are, or the error. A process of its own keeps the workers' sessions going: to
-parse a million lines takes seconds.
+Standard input says what to build; for a datasource, its columns follow, several rows per line. The process writes one
+line of JSON: how many networks there are, or the error. It is a separate process because parsing a million lines takes
+seconds, and sessions must not wait.
 """
 
 from __future__ import annotations

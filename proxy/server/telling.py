@@ -16,7 +16,7 @@ KEPT = frozenset(event.name for event in EVENTS.values() if event.history)
 
 
 def told_to_history(core: CoreOptions, door: Door, worker: int | None) -> Sender | None:
-    """From now on, send what the log gets of the history's events to the control process; None if History is off.
+    """Start to send the history's events to the control process as they are logged. Return None if History is off.
 
     The caller closes the log first, and then the sender.
     """

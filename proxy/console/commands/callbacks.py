@@ -24,22 +24,23 @@ def commands(served: Served) -> list[Command]:
     """Return the commands."""
     about = _Callbacks(served)
     return [
-        Command("smtp_cbv lookup", "Print what is cached about an address, or a domain itself.", about.lookup,
+        Command("smtp_cbv lookup", "Print what is cached about an address, or about a domain itself.", about.lookup,
                 arguments="ADDRESS|DOMAIN"),
         Command(
             "smtp_cbv forget", "Delete what is cached about an address, a domain with its addresses, or, with --all, "
             "everything; `ringback cache purge` does the same.", about.forget, arguments="ADDRESS|DOMAIN|--all",
             role=Role.OPERATE,
         ),
-        Command("smtp_cbv stats", "Print what the callbacks hold and do.", about.stats),
-        Command("smtp_cbv in flight", "List the probes that run now.", about.in_flight),
-        Command("smtp_cbv breakers", "List the exchangers that rejected us and rest now.", about.breakers),
+        Command("smtp_cbv stats", "Print what the callbacks keep in memory, and what they do now.", about.stats),
+        Command("smtp_cbv in flight", "List the probes that are in progress.", about.in_flight),
+        Command("smtp_cbv breakers", "List the exchangers that rejected us and are not probed for now.",
+            about.breakers),
         Command("smtp_cbv storms", "List the domains that are being forged now.", about.storms),
         Command("cache stats", "Print how full the caches are.", about.caches),
         Command("dns_cache lookup", "Print a cached answer about an exchanger, or one that a check "
                 "of mail got; TYPE is MX, A, TXT or PTR.", about.dns_lookup,
                 arguments="NAME TYPE"),
-        Command("dns_cache stats", "Print how full the cache of DNS answers is.", about.dns_stats),
+        Command("dns_cache stats", "Print how full the DNS cache is.", about.dns_stats),
         Command("dns flush", "Forget the cached DNS answers, or those about a name.", about.dns_flush,
                 arguments="[NAME]", role=Role.OPERATE),
     ]  # fmt: skip

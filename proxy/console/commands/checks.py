@@ -21,8 +21,9 @@ def commands(served: Served) -> list[Command]:
         for name in _OF_KEYS
     ]  # fmt: skip
     reload = Command(
-        "bounce_classifier reload", "Read the files with rules about bounces again. If one has errors, the old rules "
-        "stay.", about.rules, role=Role.OPERATE,
+        "bounce_classifier reload",
+        "Read the files of bounce rules again. If one has errors, the old rules stay in use.",
+        about.rules, role=Role.OPERATE,
     )  # fmt: skip
     return [*flush, reload]
 

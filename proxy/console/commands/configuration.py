@@ -38,18 +38,20 @@ def commands(running: Running) -> list[Command]:
             "file that your client reads.", about.set, arguments=f"{_OPTION} VALUE…", role=Role.OPERATE,
         ),
         Command(
-            "config unset", "Take an option, or everything that a scope sets, away in the same way.", about.unset,
+            "config unset", "Undo a setting of an option, or all settings of a scope, in the same way.", about.unset,
             arguments="[SCOPE…] [OPTION]", role=Role.OPERATE,
         ),
-        Command("config show", "Print a scope; the scopes inside it as { … }.", about.show, arguments="[SCOPE…]"),
+        Command("config show", "Print a scope. The scopes inside it are shown as { … }.",
+            about.show, arguments="[SCOPE…]"),
         Command("config showrecurse", "Print a scope and the scopes inside it.", about.show_all, arguments="[SCOPE…]"),
         Command("config locate", "List the scopes of a kind whose name matches.", about.locate,
                 arguments="SCOPE [REGEX]"),
         Command("config diff", "Print what a reload would change: `-` is what runs, `+` what the file says.",
                 about.diff),
         Command(
-            "config reload", "Print the difference, and load the file, all or nothing; settings of the console are "
-            "dropped.", about.reload, role=Role.OPERATE,
+            "config reload",
+            "Print the difference, and load the file, all or nothing. Settings made at the console "
+            "are dropped.", about.reload, role=Role.OPERATE,
         ),
     ]  # fmt: skip
 

@@ -25,29 +25,32 @@ def commands(served: Served) -> list[Command]:
     """Return the commands."""
     about = _Counting(served)
     return [
-        Command("counting stats", "Print how much is counted together, where, and whether the store answers.",
+        Command("counting stats", "Print where counts are kept, how many there are, and whether the store answers.",
                 about.stats),
         Command("inbound_audit show ip", "Print what came from an address or network, by monitor and window.",
                 about.show, arguments="IP[/MASK]"),
-        Command("inbound_audit count_cidr", "Sum up a network in the windows START to END of a series; 0 is now.",
+        Command("inbound_audit count_cidr",
+            "Add up a network in the windows START to END of a series; 0 is the current window.",
                 about.count, arguments=f"IP[/MASK] {_SERIES} START END"),
         Command("inbound_audit add", "Add to an address in the current window of a series.", about.add,
                 arguments=f"{_SERIES} IP N", role=Role.OPERATE),
-        Command("inbound_audit subtract", "Take away from an address in the current window of a series.",
+        Command("inbound_audit subtract", "Subtract from an address in the current window of a series.",
                 about.subtract, arguments=f"{_SERIES} IP N", role=Role.OPERATE),
         Command("inbound_audit delete_ip", "Forget an address in all windows of a series.", about.delete,
                 arguments=f"IP {_SERIES}", role=Role.OPERATE),
-        Command("inbound_audit show all", "Print what is counted for each address, as CSV: window 0 is now.",
+        Command("inbound_audit show all",
+            "Print what is counted for each address, as CSV. Window 0 is the current one.",
                 about.all),
-        Command("inbound_audit load", "Add what a file says to the current window of a series. Your client reads the "
-                "file: in each line an address, a comma and a number.", about.load, arguments=f"{_SERIES} FILE",
+        Command("inbound_audit load",
+            "Add the numbers in a file to the current window of a series. Your client reads the file: "
+            "each line has an address, a comma and a number.", about.load, arguments=f"{_SERIES} FILE",
                 role=Role.OPERATE),
-        Command("gauge_cache show", "Print a gauge of scripts.", about.gauge, arguments="CACHE KEY"),
-        Command("gauge_cache add", "Add to a gauge of scripts.", about.gauge_add, arguments="CACHE KEY N",
+        Command("gauge_cache show", "Print a script's gauge.", about.gauge, arguments="CACHE KEY"),
+        Command("gauge_cache add", "Add to a script's gauge.", about.gauge_add, arguments="CACHE KEY N",
                 role=Role.OPERATE),
-        Command("gauge_cache sub", "Subtract from a gauge of scripts.", about.gauge_sub, arguments="CACHE KEY N",
+        Command("gauge_cache sub", "Subtract from a script's gauge.", about.gauge_sub, arguments="CACHE KEY N",
                 role=Role.OPERATE),
-        Command("gauge_cache delete", "Forget a gauge of scripts.", about.gauge_delete, arguments="CACHE KEY",
+        Command("gauge_cache delete", "Delete a script's gauge.", about.gauge_delete, arguments="CACHE KEY",
                 role=Role.OPERATE),
     ]  # fmt: skip
 

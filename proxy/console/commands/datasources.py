@@ -16,9 +16,10 @@ def commands(served: Served) -> list[Command]:
     """Return the commands."""
     about = _Datasources(served)
     return [
-        Command("ds_core stats", "Print how the caches of datasources are used.", about.stats),
+        Command("ds_core stats", "Print how the datasources' caches are used.", about.stats),
         Command(
-            "ds_core flush", "Forget the results of a datasource.", about.flush, arguments="NAME", role=Role.OPERATE,
+            "ds_core flush", "Forget the cached results of a datasource.",
+            about.flush, arguments="NAME", role=Role.OPERATE,
         ),
     ]  # fmt: skip
 

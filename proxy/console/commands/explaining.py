@@ -20,8 +20,9 @@ def commands(served: Served) -> list[Command]:
     """Return the command."""
     return [
         Command(
-            "explain", "Say what a client would hear and who decides, from what is configured and cached: no DNS, no "
-            "probe, no change.", _Explain(served).run, arguments="[NAME=VALUE…]",
+            "explain",
+            "Say which replies a client would get and what decides, from what is configured and "
+            "cached: no DNS, no probe, no change.", _Explain(served).run, arguments="[NAME=VALUE…]",
         )
     ]  # fmt: skip
 

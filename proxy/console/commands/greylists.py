@@ -18,10 +18,11 @@ def commands(served: Served) -> list[Command]:
     """Return the commands."""
     about = _Greylists(served)
     return [
-        Command("greylist show", "List who was greylisted, for how long, and how often it passed since. CLIENT is the "
-                "beginning of a network or of spf:DOMAIN.", about.show, arguments="[CLIENT]"),
+        Command("greylist show",
+            "List the greylisted clients: for how long, and how often each has passed since. CLIENT "
+            "is the beginning of a network or of spf:DOMAIN.", about.show, arguments="[CLIENT]"),
         Command(
-            "greylist forget", "Forget what greylists know of a client.", about.forget, arguments="CLIENT",
+            "greylist forget", "Forget what the greylists know about a client.", about.forget, arguments="CLIENT",
             role=Role.OPERATE,
         ),
     ]  # fmt: skip

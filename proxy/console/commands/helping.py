@@ -29,4 +29,6 @@ def commands(table: Commands) -> list[Command]:
         ]
         return Result(rows, "\n".join(_explained(each) for each in found))
 
-    return [Command("help", "Explain all commands, or those that begin so.", show, arguments="[COMMAND…]")]
+    return [
+        Command("help", "Explain all commands, or those that begin with these words.", show, arguments="[COMMAND…]")
+    ]

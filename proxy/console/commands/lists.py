@@ -29,18 +29,19 @@ def commands(served: Served) -> list[Command]:
     entries, defined = _Entries(served), _Defined(served)
     return [
         Command(
-            "list add", "Add a network to a list for a time, such as 30m, 1h or 2d, or `forever`. It holds in all "
-            "workers at once.", entries.add, arguments="NAME NETWORK TIME [REASON…]", role=Role.OPERATE,
+            "list add",
+            "Add a network to a list for a time, such as 30m, 1h or 2d, or `forever`. It takes effect "
+            "in all workers at once.", entries.add, arguments="NAME NETWORK TIME [REASON…]", role=Role.OPERATE,
         ),
         Command("list show", "List the networks that operators have added.", entries.show, arguments="[NAME]"),
         Command(
-            "list remove", "Remove a network that an operator has added.", entries.remove, arguments="NAME NETWORK",
+            "list remove", "Remove a network that an operator added.", entries.remove, arguments="NAME NETWORK",
             role=Role.OPERATE,
         ),
-        Command("cidrdb list", "List the lists that scripts have defined, and when they are loaded again.",
+        Command("cidrdb list", "List the lists that scripts have defined, and when each is loaded next.",
                 defined.listed),
         Command(
-            "cidrdb reload", "Load a list again now. If that fails, it stays as it was.", defined.reload,
+            "cidrdb reload", "Load a list again now. If that fails, the list stays as it was.", defined.reload,
             arguments="NAME", role=Role.OPERATE,
         ),
     ]  # fmt: skip

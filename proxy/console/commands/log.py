@@ -20,7 +20,7 @@ def commands(served: Served) -> list[Command]:
     about = _Log(served)
     return [
         Command(
-            "log-level", "Log all of Ringback, or a part, at another level, for a time or until a reload.", about.level,
+            "log-level", "Change the log level of Ringback or a part of it, for a time or until a reload.", about.level,
             arguments="[PART] LEVEL [for] [N] [minutes]", role=Role.OPERATE,
         ),
         Command("paniclog", "Print the last 10 errors and the last 10 warnings of all processes.", about.panic),

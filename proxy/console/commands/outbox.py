@@ -18,14 +18,15 @@ def commands(served: Served) -> list[Command]:
     """Return the commands."""
     about = _Outbox(served)
     return [
-        Command("outbox list", "List the messages of Ringback's own that wait.", about.listed),
-        Command("outbox show", "Print a message: its deliveries and its header.", about.show, arguments="LETTER"),
+        Command("outbox list", "List Ringback's own messages that are waiting.", about.listed),
+        Command("outbox show", "Print a message: its deliveries and its header section.",
+            about.show, arguments="LETTER"),
         Command(
             "outbox retry", "Deliver a message now, or all of them.", about.retry, arguments="LETTER|all [--dry-run]",
             role=Role.OPERATE,
         ),
         Command(
-            "outbox fail", "Give a message up; its sender gets a report.", about.fail, arguments="LETTER [--dry-run]",
+            "outbox fail", "Give up a message. Its sender gets a report.", about.fail, arguments="LETTER [--dry-run]",
             role=Role.OPERATE,
         ),
     ]  # fmt: skip

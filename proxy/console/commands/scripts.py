@@ -15,10 +15,10 @@ def commands(served: Served) -> list[Command]:
     """Return the commands."""
     about = _Scripts(served)
     return [
-        Command("sieve test", "Compile a script for a phase, and print what is wrong with it. It does not run.",
+        Command("sieve test", "Compile a script for a phase, and print its errors. The script does not run.",
                 about.test, arguments="PHASE TEXT…"),
         Command(
-            "sieve flush", "Read included scripts again at their next use. Other scripts are read at a reload.",
+            "sieve flush", "Read included scripts again when they are next used. Other scripts are read at a reload.",
             about.flush, arguments="[cache]", role=Role.OPERATE,
         ),
         Command("tls show cache", "List the certificates that are loaded.", about.certificates),

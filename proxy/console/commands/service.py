@@ -22,29 +22,30 @@ def commands(served: Served) -> list[Command]:
         Command("version", "Print the program's version.", about.version),
         Command("sysinfo", "Print the version, the operating system and the machine.", about.sysinfo),
         Command("pid", "Print the supervisor's process id; signals go there.", about.pid),
-        Command("workers", "List the processes: what each serves, and since when.", about.workers),
-        Command("memory", "Print the memory of each process, and what it holds.", about.memory),
+        Command("workers", "List the processes: what each one serves, and since when.", about.workers),
+        Command("memory", "Print the memory of each process, and what uses it.", about.memory),
         Command(
-            "drain", "Turn new clients away with 421, or, with `off`, take them again. Sessions go on.", about.drain,
+            "drain", "Turn new clients away with 421, or accept them again with `off`. Sessions continue.", about.drain,
             arguments="[off]", role=Role.OPERATE,
         ),
         Command(
-            "shutdown", "Stop the service: sessions finish, new clients are not taken.", about.shutdown,
+            "shutdown", "Stop the service: sessions finish, and new clients are not accepted.", about.shutdown,
             role=Role.ADMIN,
         ),
         Command(
-            "reopen logs", "Open the log's file again, as SIGUSR1 does.", about.reopen, role=Role.OPERATE
+            "reopen logs", "Reopen the log file, as SIGUSR1 does.", about.reopen, role=Role.OPERATE
         ),
-        Command("module list", "List the modules: whether each is asked, and whether it is in shadow.", about.modules),
+        Command("module list", "List the modules: whether each is enabled, and whether it is in shadow mode.",
+            about.modules),
         Command(
-            "module enable", "Ask a module again.", about.enable, arguments="NAME", role=Role.OPERATE
+            "module enable", "Use a module again.", about.enable, arguments="NAME", role=Role.OPERATE
         ),
         Command(
-            "module disable", "Do not ask a module, until it is enabled or the configuration is loaded again.",
+            "module disable", "Do not use a module until it is enabled or the configuration is loaded again.",
             about.disable, arguments="NAME", role=Role.OPERATE,
         ),
         Command(
-            "shadow", "Only log what a module decides, or let it decide again.", about.shadow,
+            "shadow", "Only log what a module decides, or apply its decisions again.", about.shadow,
             arguments="MODULE on|off", role=Role.OPERATE,
         ),
         Command("limits show", "Print what is counted for a client, by address or network.", about.limits,

@@ -16,14 +16,15 @@ def commands(served: Served) -> list[Command]:
     """Return the commands."""
     about = _Sessions(served)
     return [
-        Command("list sessions", "List the sessions, of one network if given.", about.listed, arguments="[CIDR]"),
+        Command("list sessions", "List the sessions, or those of one network.", about.listed, arguments="[CIDR]"),
         Command("session", "Print everything about a session: phase, variables, the dialogue so far.", about.one,
                 arguments="ID"),
         Command(
-            "kill session", "End a session, or a network's sessions, with 421. A message whose end was sent to the "
-            "next hop gets its reply first.", about.kill, arguments="ID|CIDR", role=Role.OPERATE,
+            "kill session",
+            "End a session, or a network's sessions, with 421. If the end of a message was sent to "
+            "the next hop, the client gets its reply first.", about.kill, arguments="ID|CIDR", role=Role.OPERATE,
         ),
-        Command("show inbound", "List the connections of clients, one in a line, as Momentum does.", about.inbound),
+        Command("show inbound", "List the connections of clients, one per line, as Momentum does.", about.inbound),
     ]  # fmt: skip
 
 

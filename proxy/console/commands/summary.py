@@ -35,7 +35,7 @@ def commands(served: Served) -> list[Command]:
     """Return the commands."""
     about = _Summary(served)
     return [
-        Command("summary", "Print the numbers of the service, as Momentum does.", about.summary),
+        Command("summary", "Print the service's figures, as Momentum does.", about.summary),
         *[
             Command(
                 name, "Count from zero in summary and sieve stats. /metrics does not change.", about.reset,
@@ -44,12 +44,13 @@ def commands(served: Served) -> list[Command]:
             for name in ("summary reset", "sieve reset")
         ],
         Command("sieve stats", "Print what the scripts decided and counted.", about.sieve),
-        Command("counter list", "List what scripts count by a name of theirs.", about.counters),
+        Command("counter list", "List the counters that scripts use.", about.counters),
         Command("counter add", "List a counter before its first use.", about.add, arguments="NAME",
                 role=Role.OPERATE),
-        Command("counter increment", "Count by a name, as a script does.", about.increment, arguments="NAME [NUMBER]",
+        Command("counter increment", "Increment a counter, as a script does.",
+            about.increment, arguments="NAME [NUMBER]",
                 role=Role.OPERATE),
-        Command("counter reset", "Count a name from zero in counter list. /metrics does not change.",
+        Command("counter reset", "Set a counter to zero in counter list. /metrics does not change.",
                 about.reset_counter, arguments="NAME", role=Role.OPERATE),
         Command("counter unlink", "Hide a counter until it is used again.", about.unlink,
                 arguments="NAME", role=Role.OPERATE),

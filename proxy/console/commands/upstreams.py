@@ -19,14 +19,15 @@ def commands(served: Served) -> list[Command]:
     return [
         Command("upstreams", "List the next hops: health and connections.", about.listed),
         Command(
-            "upstreams drain", "Send no new transactions to a server: another one of its route takes them, or clients "
-            "get 451. Transactions that run end as usual.", about.drain, arguments="NAME", role=Role.OPERATE,
+            "upstreams drain",
+            "Send no new transactions to a server. Another server of its route gets them, or clients "
+            "get 451. Running transactions end as usual.", about.drain, arguments="NAME", role=Role.OPERATE,
         ),
         Command(
             "upstreams enable", "Send new transactions to a server again.", about.enable, arguments="NAME",
             role=Role.OPERATE,
         ),
-        Command("show outbound", "List the connections to next hops, one in a line, as Momentum does.", about.outbound),
+        Command("show outbound", "List the connections to next hops, one per line, as Momentum does.", about.outbound),
     ]  # fmt: skip
 
 

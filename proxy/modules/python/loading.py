@@ -157,7 +157,7 @@ def _code_below(folder: Path) -> Iterator[Path]:
 
 
 def _check_places(path: Path, option: str, below: Path | None = None) -> None:
-    """Refuse a path that other users may change, or move away together with a folder above it.
+    """Refuse a path that other users can change, or replace by moving a folder above it.
 
     The folders above `below` have been checked. In a folder with the sticky bit, like /tmp, others can move nothing.
     """
