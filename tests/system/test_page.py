@@ -11,6 +11,7 @@ import pytest
 from selenium.webdriver.common.keys import Keys
 
 from proxy.metrics.table import BREAKERS, CALLBACKS, EXPIRY, LIMIT_HITS, MESSAGES, REFUSALS, UP, UPSTREAM_ERRORS
+from proxy.page import routes
 from tests.support.chromium import BOXES, CONTRAST, Chromium, chromium
 from tests.support.histories import CLIENT, NOW, line, mail_lines, refusal_line, session_line, settings, write
 from tests.support.pages import HOSTILE, OpenPage, opened
@@ -78,9 +79,21 @@ async def _in_browser(work: Any, *arguments: Any) -> Any:
     return await asyncio.to_thread(work, *arguments)
 
 
-PATHS = ("/now", "/live", "/why", "/why?q=sender.test", f"/why?q={SESSION}", "/why?q=198.51.100.99", "/login",
-         "/session/none", *(f"/session/1p5qk3{number:05d}-1f3a" for number in range(len(HOSTILE))),
-         "/session/1p5qk300099-1f3a")  # fmt: skip
+_EXAMPLES = {
+    "/why": ("", "?q=sender.test", f"?q={SESSION}", "?q=198.51.100.99"),
+    "/session/{id}": ("none", *(f"1p5qk3{number:05d}-1f3a" for number in range(len(HOSTILE))), "1p5qk300099-1f3a"),
+    "/running/{id}": ("none",),
+}
+"""What follows a path in the pages that are looked at."""
+
+_NO_PAGES = frozenset({"/", "/operate", "/login/{secret}", "/logout", "/static/{name}"})
+
+LOOKED_AT = [
+    path.partition("{")[0] + each
+    for path in routes.PATHS if path not in _NO_PAGES and not path.startswith("/stream/")
+    for each in _EXAMPLES.get(path, ("",))
+]  # fmt: skip
+"""Every page of `proxy/page/routes.py`."""
 
 
 @pytest.mark.parametrize(("width", "dark"), LOOKS)
@@ -91,7 +104,7 @@ async def test_nothing_overlaps_or_leaves_the_window_and_everything_can_be_read(
         window.look(width=width, dark=dark)
         window.open(page.link())
         found = []
-        for path in PATHS:
+        for path in LOOKED_AT:
             window.open(page.address + path)
             count, problems = window.run(BOXES)
             assert count > 3, path
@@ -124,7 +137,7 @@ async def test_no_words_of_a_stranger_become_markup(page: OpenPage, window: Chro
         window.look(width=1280, dark=False)
         window.open(page.link())
         found = []
-        for path in PATHS:
+        for path in LOOKED_AT:
             window.open(page.address + path)
             found += window.run(
                 "return [...document.querySelectorAll('main script, main img, main [onerror], main [onmouseover], "

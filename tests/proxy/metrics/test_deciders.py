@@ -8,7 +8,8 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import proxy
-from proxy.app import MODULES, load
+from config.schema.declared import names_of
+from proxy.app import MODULES, SCHEMA, load
 from proxy.cli import mail_checks
 from proxy.mail import replies
 from proxy.mail.replies import Reply
@@ -48,6 +49,13 @@ def test_every_word_in_the_code_has_a_source() -> None:
     types = {each.spec.type for each in MODULES}
     lost = {word: path for word, path in words.items() if word not in DECIDERS and word not in types}
     assert lost == {}, "add them to proxy/metrics/deciders.py"
+
+
+def test_the_page_tells_of_every_word_that_is_no_option() -> None:
+    page = (FOLDER.parent / "docs" / "operating.md").read_text()
+    told = page.partition("- `decided_by` says")[2].partition("\n- ")[0]
+    words = DECIDERS.keys() - names_of(SCHEMA.core).keys() - {""}
+    assert {word for word in words if f"`{word}" not in told} == set()
 
 
 def test_every_refusal_of_ours_has_a_source() -> None:
