@@ -21,7 +21,7 @@ from proxy.options.route import Route
 from proxy.page import serving, streams
 from proxy.page.guard import HEADERS, Guard
 from proxy.page.passes import FREE_GUESSES, LINK_SECONDS, MOST_GUESSERS, MOST_LINKS, Guesses, Links, Passes
-from proxy.page.routes import PATHS, Role
+from proxy.page.routes import PATHS, PUBLIC, Role
 from proxy.smtp.passwords import PasswordHash
 from tests.support.pages import HOSTILE, browser, logged_in, opened, text
 from tests.support.waiting import BOUND, eventually, eventually_answered
@@ -39,6 +39,8 @@ async def test_every_route_is_in_the_table(tmp_path: Path) -> None:
         assert runner is not None
         routes = runner.app.router.routes()
         assert {each.resource.canonical for each in routes if each.resource is not None} == PATHS.keys()
+    hidden = {path.split("/")[1] for path, each in PATHS.items() if each.role is not None}
+    assert not hidden & PUBLIC, "the first part of a path says whether a login is needed"
 
 
 async def test_without_a_login_every_page_leads_to_the_form_and_streams_are_refused(tmp_path: Path) -> None:
