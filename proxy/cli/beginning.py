@@ -29,7 +29,7 @@ from proxy.setup.writing import SCRIPT, STATE, text_of
 def init(
     path: Annotated[Path, typer.Argument(help="The file to write.")] = Path("/etc/ringback/ecelerity.conf"),
     *,
-    domains: Annotated[list[str] | None, typer.Option("--domains", help="Domains that you take mail for.")] = None,
+    domains: Annotated[list[str] | None, typer.Option("--domains", help="Domains that you accept mail for.")] = None,
     next_hop: Annotated[
         str, typer.Option("--next-hop", help="Your mail server: `host`, `host:port` or `unix:/path`.")
     ] = "",
@@ -37,7 +37,7 @@ def init(
     listen: Annotated[list[str] | None, typer.Option("--listen", help="Addresses and ports to listen on.")] = None,
     networks: Annotated[
         list[str] | None,
-        typer.Option("--networks", help="Networks of your own clients, which may send to any domain; or `none`."),
+        typer.Option("--networks", help="Networks of your own clients, which may send to any domain, or `none`."),
     ] = None,
     source: Annotated[
         Path | None,
@@ -47,7 +47,7 @@ def init(
 ) -> None:
     """Ask five questions, and write a first configuration, in shadow mode: no sender is refused.
 
-    A flag answers its question. What `--from` says is the default; at the end of input the defaults hold.
+    A flag answers its question. Answers from `--from` become the defaults; if input ends, the defaults are used.
     """
     if os.path.isdir(path) or (os.path.exists(path) and not force):  # noqa: PTH110, PTH112 - a Path fails if too long
         _refuse(errors.exists(str(path)), exits.CANNOT_CREATE)

@@ -70,11 +70,11 @@ def tail(
     *,
     config_file: ConfigurationFile = DEFAULT_FILE,
     only_new: Annotated[bool, typer.Option("--only-new", help="Only sessions that begin from now on.")] = False,
-    only_one: Annotated[bool, typer.Option("--only-one", help="Only one session, the first that fits.")] = False,
+    only_one: Annotated[bool, typer.Option("--only-one", help="Only one session, the first that matches.")] = False,
     terse: Annotated[bool, typer.Option("--terse", help="Only time, level and sentence.")] = False,
     as_json: Annotated[
         bool,
-        typer.Option("--json", help="Print JSON, one event in a line."),
+        typer.Option("--json", help="Print JSON, one event per line."),
         Prints(EventRecord | SaidRecord | LostRecord, lines=True),
     ] = False,
     dialogue: Annotated[bool, typer.Option("--trace", help="Follow the sessions' dialogue instead of events.")] = False,
@@ -98,7 +98,7 @@ def explain(
     auth: Annotated[str, typer.Option("--auth", help="The client has logged in as this user.")] = "",
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON."), Prints(ExplainRecord)] = False,
 ) -> None:
-    """Say what a client of the running server would hear, and who decides.
+    """Say which replies a client of the running server would get, and what decides.
 
     `client=IP helo=NAME from=ADDRESS rcpt=ADDRESS`, and `listener=ADDRESS:PORT` if there are several. Nothing is looked
     up, probed or changed; what is not cached is printed as unknown.

@@ -49,10 +49,10 @@ def why(
     ],
     config_file: ConfigurationFile = DEFAULT_FILE,
     *,
-    since: Annotated[str, typer.Option(help="Only what is not older, such as 30m, 2h or 3d.")] = "",
+    since: Annotated[str, typer.Option(help="Only events of this last period, such as 30m, 2h or 3d.")] = "",
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object."), Prints(WhyRecord)] = False,
 ) -> None:
-    """Tell what became of mail, and who decided. Exit 1 if the history has nothing about it.
+    """Show what happened to mail, and what decided it. Exit 1 if the history has nothing about it.
 
     It also works if the server is down.
     """
@@ -87,7 +87,7 @@ def export(address: Address, config_file: ConfigurationFile = DEFAULT_FILE) -> N
 
 @application.command("forget")
 def forget(address: Address, config_file: ConfigurationFile = DEFAULT_FILE) -> None:
-    """Remove everything that the history has about an address. The server may run meanwhile."""
+    """Remove everything that the history has about an address. The server can keep running."""
     _need_somebody(address)
     settings = _settings(config_file)
     try:

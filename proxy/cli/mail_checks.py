@@ -76,7 +76,7 @@ def check_mail(
     """Check who sent a message: reverse name, SPF, DKIM, ARC, DMARC and blocklists, and print each finding.
 
     Without a configuration, all of them are checked with their defaults, except blocklists. Nothing is sent and no
-    script runs, but DNS is asked.
+    script runs, but DNS is queried.
 
     Exit 0: no module refuses the message; 65: one does.
     """

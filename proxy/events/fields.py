@@ -72,7 +72,7 @@ FIELDS: dict[str, Field] = {
     "sender": _text("the reverse-path; empty for the null sender", personal=True),
     "recipient": _text("a recipient", personal=True),
     "recipients": Field("the first ten recipients", "strings", personal=True),
-    "known_as": _text("what greylisting takes for the client: a network, or `spf:` and a domain"),
+    "known_as": _text("what greylisting treats as the client: a network, or `spf:` and a domain"),
     "first_attempt": Field("whether it is the first attempt that counts", "boolean"),
     "wait": Field("how long until an attempt passes", "number", "seconds"),
     "recipient_count": _count("accepted recipients"),
@@ -94,7 +94,7 @@ FIELDS: dict[str, Field] = {
     "callback_ms": _stage("time waiting for callbacks"),
     "upstream_ms": _stage("time waiting for the next hop"),
     "dmarc": Field(
-        "what a DMARC report tells of it: domains, results, the published policy, and what was done",
+        "what a DMARC report says about the message: domains, results, the published policy, and what was done",
         "object",
         personal=True,
     ),
@@ -102,7 +102,7 @@ FIELDS: dict[str, Field] = {
     "results": _text("the same with what each is about, as in `Authentication-Results`", personal=True),
     "lines": Field("lines of text", "strings", personal=True),
     "milliseconds": Field("for each of the lines, the milliseconds since the connection", "integers"),
-    "asked_outside": Field('questions and answers: `["dns", "mx", "example.com", …]`', "arrays", personal=True),
+    "asked_outside": Field('queries and answers: `["dns", "mx", "example.com", …]`', "arrays", personal=True),
     "conversation": _text("lines, each with its milliseconds, and C for Ringback or S for the server", personal=True),
     "dropped": _count("how many were left out"),
     # ---- the history

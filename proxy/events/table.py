@@ -40,14 +40,14 @@ _MAIL = (
     Event("authentication", "what modules found about who sent a message, once for each message",
           "session transaction results",
           metric="ringback_authentication_results_total", history=True),
-    Event("dialogue", "what was said until a command was rejected, without passwords and messages; at most four of a "
-          "session, and 300 a minute of a worker", "session client lines milliseconds", levels=_DEBUG,
+    Event("dialogue", "what was said before a command was rejected, without passwords and messages; at most four per "
+          "session, and 300 per minute and worker", "session client lines milliseconds", levels=_DEBUG,
           history=True),
     Event("headers", "a message's header section, with `History_Headers`", "session transaction text", levels=_DEBUG,
           history=True),
-    Event("answers", "what a script or module asked outside, with `History_Answers`; `dropped` more were not kept",
+    Event("answers", "what a script or module asked, with `History_Answers`; `dropped` more were not kept",
           "session transaction phase asked_outside dropped", levels=_DEBUG, history=True),
-    Event("health_checks", "a minute's connections of health checks, which have no events of their own", "checks"),
+    Event("health_checks", "connections of health checks, counted once a minute; they have no other events", "checks"),
     Event("tls_failed", "a client's TLS handshake failed", "session client reason",
           metric="ringback_tls_handshakes_total", history=True),
     Event("proxy_header_refused", "a load balancer's connection did not begin with a PROXY header that names a client",
@@ -90,7 +90,7 @@ _CALLBACKS = (
     Event("forgery_storm",
           "many client networks bring unknown users of the domain; it is not probed for `seconds`", "domain seconds",
           levels=_WARNING),
-    Event("forgery_storm_over", "a storm is over; told when the domain is asked about for the first time after it",
+    Event("forgery_storm_over", "a storm is over; logged when the domain is next asked about",
           "domain seconds"),
     Event("probe_failed", "a fault in Ringback; the answer is transient", "address", levels=_ERROR),
 )  # fmt: skip
@@ -106,12 +106,12 @@ _POLICY = (
           metric="ringback_script_runs_total", history=True),
     Event("shadowed", "with `shadow MODULE on` at the console: what the module decided, which was not applied",
           "session validator phase disposition reply", history=True),
-    Event("dnsbl_listed", "a zone has an address or a name of a client's mail; told once for each in a session",
+    Event("dnsbl_listed", "a zone lists the client or a name from its mail; logged once for each in a session",
           "session zone listed answer weight allow", metric="ringback_dnsbl_answers_total", history=True),
     Event("dnsbl_zone_off", "a zone's test entries are wrong, or it does not answer, so it is not used until they are "
-          "right; looked at each hour, and each minute while it does not answer", "zone reason", levels=_WARNING),
+          "correct; checked every hour, and every minute while it does not answer", "zone reason", levels=_WARNING),
     Event("dnsbl_zone_on", "a zone that was off works again", "zone"),
-    Event("dnsbl_zone_error", "a zone answered that it does not serve us (127.255.255.0/24); told once an hour",
+    Event("dnsbl_zone_error", "a zone answered that it does not serve us (127.255.255.0/24); logged once an hour",
           "zone reason", levels=_WARNING),
     Event("listed", "a client is in a list: this entry, which `operator` added at the console, refused it, or a script "
           "found it", "session list network reason operator", history=True),
@@ -120,10 +120,10 @@ _POLICY = (
     Event("list_loaded", "a list that a script defines was built from its source", "list networks seconds skipped "
           "first_skipped"),
     Event("list_not_loaded", "a list cannot be loaded; it stays as it was", "list reason", levels=_ERROR),
-    Event("bounce_rules_not_read", "a changed file of bounce_classifier has errors; the rules before it stay in use",
+    Event("bounce_rules_not_read", "a changed file of bounce_classifier has errors; the old rules stay in use",
           "reason", levels=_ERROR),
-    Event("list_redefined", "a script defines a list in another way than before; the new one replaces it", "list",
-          levels=_WARNING),
+    Event("list_redefined", "a script defines a list differently than before; the new definition replaces the old one",
+          "list", levels=_WARNING),
     Event("lists_not_read", "the file of the operators' entries cannot be read; the lists begin without entries",
           "path reason", levels=_ERROR),
     Event("handler_failed", "a hook of a Python handler raised an exception or returned something that is not a reply; "
@@ -134,8 +134,8 @@ _POLICY = (
 )  # fmt: skip
 
 _DATASOURCES = (
-    Event("datasource_down", "a server of a datasource cannot be reached, or does not answer in time: it is not asked "
-          "for 1, 2 … 30 seconds", "datasource server reason", levels=_ERROR, history=True),
+    Event("datasource_down", "a server of a datasource cannot be reached, or does not answer in time: it is not used "
+          "for 1 second, then 2, up to 30", "datasource server reason", levels=_ERROR, history=True),
     Event("datasource_up", "a server of a datasource that was down answers again", "datasource server", history=True),
     Event("datasource_failed", "a query has no result; scripts find the reason in `datasource_error`. The same reason "
           "is logged once a minute", "datasource reason", levels=_WARNING,
@@ -145,7 +145,7 @@ _DATASOURCES = (
 _UPSTREAM = (
     Event("upstream_unreachable", "the next hop is unreachable or rejects Ringback's connection; clients get 451",
           "upstream reason", optional="session", levels=_ERROR, metric="ringback_upstream_errors_total"),
-    Event("upstream_down", "no address of the next hop works: the first of a row of `upstream_unreachable`",
+    Event("upstream_down", "no address of the next hop works; logged with the first of several `upstream_unreachable`",
           "upstream reason", optional="session", levels=_ERROR, metric="ringback_upstream_up", history=True),
     Event("upstream_up", "a next hop that was down works again", "upstream address", optional="session",
           metric="ringback_upstream_up", history=True),
@@ -191,17 +191,18 @@ _STORE = (
     Event("store_unavailable", "a store fails; state is kept in the process's memory until `store_recovered`",
           "store reason", levels=_WARNING, metric="ringback_store_up"),
     Event("store_recovered", "a store works again", "store seconds operations_in_memory", metric="ringback_store_up"),
-    Event("throttle_unchanged", "a script created a throttle that exists with other numbers, which stay",
-          "name=throttle limit=throttle_limit wanted=throttle_limit", levels=_WARNING),
+    Event("throttle_unchanged", "a script created a throttle that already exists with other numbers; the old numbers "
+          "stay", "name=throttle limit=throttle_limit wanted=throttle_limit", levels=_WARNING),
     Event("counting_alone", "Script_Store, or the keeper, does not answer: until `counting_together`, this process "
           "counts by itself, or refuses to count, as On_Store_Error says", "store reason", levels=_WARNING),
-    Event("counting_together", "it answers again; `operations` were counted here meanwhile", "store operations"),
-    Event("counting_store_evicts", "Redis may forget keys when its memory is full, and with them what was counted; set "
-          "its maxmemory-policy to noeviction", "policy", levels=_WARNING),
-    Event("counting_read", "what was counted before the restart is known", "path entries"),
-    Event("counting_not_read", "the file of what was counted before the restart cannot be read", "path reason",
+    Event("counting_together", "Script_Store or the keeper answers again; meanwhile, `operations` were counted here",
+          "store operations"),
+    Event("counting_store_evicts", "Redis may forget keys, and so counts, when its memory is full; set its "
+          "maxmemory-policy to noeviction", "policy", levels=_WARNING),
+    Event("counting_read", "the counts from before the restart were read", "path entries"),
+    Event("counting_not_read", "the file with the counts from before the restart cannot be read", "path reason",
           levels=_WARNING),
-    Event("counting_not_written", "the file of what is counted cannot be written; it is tried again", "path reason",
+    Event("counting_not_written", "the file of counts cannot be written; Ringback tries again", "path reason",
           levels=_WARNING),
     Event("store_set_aside", "a store's file was broken; Ringback renamed it and created a new one",
           "path aside reason", levels=_WARNING),
@@ -221,11 +222,12 @@ _SERVICE = (
     Event("reload_rejected", "the configuration has errors or its build hangs, an address cannot be bound, or a worker "
           "did not start; the old configuration stays in use", "diagnostics", levels=_ERROR,
           metric="ringback_config_last_reload_successful"),
-    Event("config_differs", "settings of the console are in use, so the running configuration differs from its file; a "
+    Event("config_differs", "settings made at the console are in use, so the running configuration differs from its "
+          "file; a "
           "reload or a restart drops them", "settings=count", levels=_WARNING, metric="ringback_config_differs"),
-    Event("config_as_in_file", "the last setting of the console was taken back",
+    Event("config_as_in_file", "the last setting made at the console was undone",
           metric="ringback_config_differs"),
-    Event("steering_unanswered", "the control process ended before the supervisor could answer what it asked for the "
+    Event("steering_unanswered", "the control process ended before the supervisor could answer its request for the "
           "console", "reason", levels=_WARNING),
     Event("configuration_warning", "at the start and at a reload: a warning that `ringback check` also prints, with "
           "its place, the `text` of that line, and a `hint`; the `diagnostic` `not_enforced` is about what Momentum "
@@ -239,9 +241,8 @@ _SERVICE = (
     Event("certificate_unusable", "the changed certificate or key cannot be read; the previous one stays in use",
           "certificate reason", levels=_ERROR),
     Event("library_message", "a library that Ringback uses warns", "library text", levels=("warning", "error")),
-    Event("log_file_unusable", "Log_File cannot be opened: at SIGUSR1, the log goes on in the old file; otherwise on "
-          "standard error",
-          "path reason", levels=_ERROR),
+    Event("log_file_unusable", "Log_File cannot be opened. At SIGUSR1, the log continues in the old file; otherwise "
+          "it goes to standard error", "path reason", levels=_ERROR),
     Event("log_observer_failed", "a fault in Ringback: the history gets no more of this process's events",
           levels=_ERROR),
     Event("log_dropped", "the last line of a process: `count` lines were lost because the log's reader did not keep "
@@ -249,7 +250,7 @@ _SERVICE = (
 )  # fmt: skip
 
 _HISTORY = (
-    Event("history_unavailable", "the history cannot be written; mail goes on, and what is missing is counted",
+    Event("history_unavailable", "the history cannot be written; mail is not affected, and missing events are counted",
           "folder reason", levels=_WARNING),
     Event("history_recovered", "the history is written again", "folder", levels=_WARNING),
     Event("history_gap", "events are missing in the history, from `first` to `last`",
@@ -282,9 +283,9 @@ _PROCESSES = (
     Event("keeper_hangs", "as `worker_hangs`, for the keeper", f"{_KILLED} serves", levels=_ERROR),
     Event("keeper_recovered", "as `worker_recovered`, for the keeper", "worker pid stack", levels=_WARNING),
     Event("keeper_not_started", "as `worker_not_started`, for the keeper", "worker reason", levels=_ERROR),
-    Event("keeper_handed_over", "on a reload, the old keeper has told the new one everything, and finishes its "
-          "`probes`", "probes"),
-    Event("keeper_took_over", "on a reload, the new keeper knows what the old one knew", "verdicts probes"),
+    Event("keeper_handed_over", "on a reload, the old keeper has handed everything over to the new one, and finishes "
+          "its `probes`", "probes"),
+    Event("keeper_took_over", "on a reload, the new keeper has taken over the old keeper's state", "verdicts probes"),
     Event("keeper_not_handed_over",
           "on a reload, the old keeper did not answer, so the new one begins with what the store has", "reason",
           levels=_WARNING),
@@ -301,7 +302,7 @@ _PROCESSES = (
     Event("page_login", "a login to the page with a password", "client user"),
     Event("page_login_failed", "a wrong password at the page", "client user", levels=_WARNING),
     Event("page_failed", "a fault in Ringback: the page could not answer a request", "path", levels=_ERROR),
-    Event("control_started", "the control process was started; no mail waits for it", "worker pid"),
+    Event("control_started", "the control process was started; mail never waits for it", "worker pid"),
     Event("control_ended", "the control process exited when told to: at a stop, and at a reload, which starts another",
           "worker pid seconds"),
     Event("control_died", "as `worker_died`, for the control process; mail goes on", "worker pid status seconds",
@@ -311,11 +312,11 @@ _PROCESSES = (
           f"{_KILLED} serves", levels=_ERROR, metric="ringback_worker_restarts_total"),
     Event("control_recovered", "as `worker_recovered`, for the control process", "worker pid stack", levels=_WARNING),
     Event("control_not_started", "as `worker_not_started`, for the control process", "worker reason", levels=_ERROR),
-    Event("control_part_failed", "a part of the control process does not work; the others and mail go on", "part step",
-          levels=_ERROR),
+    Event("control_part_failed", "a part of the control process does not work; its other parts and mail are not "
+          "affected", "part step", levels=_ERROR),
     Event("control_link_malformed", "a fault in Ringback: the control process cannot read what another one sent",
           "reason", optional="peer", levels=_ERROR),
-    Event("console_command", "an operator changed something over the console, or was not allowed to",
+    Event("console_command", "an operator changed something at the console, or was not allowed to",
           "user=operator command=console_command reason outcome", history=True),
     Event("console_refused", "a local user who may not use the console connected to its socket", "user=operator pid",
           levels=_WARNING, history=True),
@@ -332,7 +333,7 @@ _PROCESSES = (
 _FAULTS = (
     Event("command_failed", "a fault in Ringback; the client gets no worse than 451. Please report it with the log "
           "line", "session command", levels=_ERROR, history=True),
-    Event("reception_failed", "the same, while a message was received", "session", levels=_ERROR, history=True),
+    Event("reception_failed", "the same, while a message was being received", "session", levels=_ERROR, history=True),
     Event("session_failed", "the same, outside a command; the session ends", "session", levels=_ERROR, history=True),
     Event("task_failed", "the same, in a task", "task owner", levels=_ERROR),
 )  # fmt: skip

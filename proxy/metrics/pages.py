@@ -28,7 +28,7 @@ ADDED = (
      "Connections to workers of earlier configurations, which finish their sessions."),
     ("ringback_processes", "gauge", "`role`", "Processes."),
     ("ringback_process_resident_memory_bytes", "gauge", "`role`",
-     "Memory of a role's processes; what they share is counted for each."),
+     "Memory of a role's processes; shared memory is counted once for each."),
     ("ringback_process_open_fds", "gauge", "`role`", "Open files of a role's processes."),
     ("ringback_process_max_fds", "gauge", "`role`", "Open files that they are allowed."),
     ("ringback_process_threads", "gauge", "`role`", "Threads."),

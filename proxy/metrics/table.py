@@ -79,10 +79,11 @@ SCRIPT_COUNTER = LAYOUT.counter(
     Label("counter", most=SPARE + 1),
 )
 
-SESSIONS = LAYOUT.counter("ringback_sessions_total", "Sessions that ended, by why.", LISTENER, ENDED)
+SESSIONS = LAYOUT.counter("ringback_sessions_total", "Sessions that ended, by reason.", LISTENER, ENDED)
 OPEN_SESSIONS = LAYOUT.gauge(
     "ringback_sessions",
-    "Sessions now: the client's turn (idle), ours (busy), or within a message (content). Looked at each second.",
+    "Sessions now: waiting for the client (idle), for Ringback (busy), or within a message (content). Updated every "
+    "second.",
     LISTENER,
     STATE,
 )
@@ -91,9 +92,9 @@ COMMANDS = LAYOUT.counter(
     "ringback_commands_total", "Replies to clients; the reply to a message is in phase data.", LISTENER, COMMAND, CLASS
 )
 REFUSALS = LAYOUT.counter(
-    "ringback_refusals_total", "Refused commands and messages, by who decided.", COMMAND, SOURCE, REFUSED
+    "ringback_refusals_total", "Refused commands and messages, by what decided.", COMMAND, SOURCE, REFUSED
 )
-MESSAGES = LAYOUT.counter("ringback_messages_total", "Messages, by what became of them.", OUTCOME)
+MESSAGES = LAYOUT.counter("ringback_messages_total", "Messages, by outcome.", OUTCOME)
 MESSAGE_SIZE = LAYOUT.histogram("ringback_message_size_bytes", "Size of messages as received.", SIZES)
 MESSAGE_TIME = LAYOUT.histogram("ringback_message_seconds", "From MAIL to the reply to the message.", MESSAGE_SECONDS)
 PHASES = LAYOUT.histogram(
@@ -107,7 +108,7 @@ PHASES = LAYOUT.histogram(
 )
 
 CALLBACKS = LAYOUT.counter(
-    "ringback_callbacks_total", "Answers of callbacks, and whether they were remembered.", STATUS, REMEMBERED
+    "ringback_callbacks_total", "Answers of callbacks, and whether they came from the cache.", STATUS, REMEMBERED
 )
 CALLBACK_TIME = LAYOUT.histogram("ringback_callback_seconds", "Duration of probes.", SECONDS, STATUS)
 IN_FLIGHT = LAYOUT.gauge("ringback_callbacks_in_flight", "Probes in progress.")
@@ -123,9 +124,14 @@ UP = LAYOUT.gauge(
     "ringback_upstream_up", "Whether a next hop accepts connections, as far as is known.", UPSTREAM, merge=Merge.UP
 )
 POOLED = LAYOUT.gauge("ringback_upstream_connections", "Connections to a next hop.", UPSTREAM)
-POOLED_IDLE = LAYOUT.gauge("ringback_upstream_connections_idle", "Those that no transaction uses.", UPSTREAM)
+POOLED_IDLE = LAYOUT.gauge(
+    "ringback_upstream_connections_idle", "Connections to a next hop that no transaction uses.", UPSTREAM
+)
 POOL_LIMIT = LAYOUT.gauge(
-    "ringback_upstream_connections_limit", "The most that are allowed, to all workers.", UPSTREAM, merge=Merge.MOST
+    "ringback_upstream_connections_limit",
+    "The maximum number of connections to a next hop, for all workers together.",
+    UPSTREAM,
+    merge=Merge.MOST,
 )
 POOL_WAITING = LAYOUT.gauge("ringback_upstream_waiting", "Transactions that wait for a connection.", UPSTREAM)
 UPSTREAM_REPLIES = LAYOUT.counter("ringback_upstream_replies_total", "Replies of a next hop.", UPSTREAM, STEP, CLASS)
@@ -133,24 +139,26 @@ CONNECT_TIME = LAYOUT.histogram(
     "ringback_upstream_connect_seconds", "From connecting to the end of EHLO and TLS.", SECONDS, UPSTREAM
 )
 UPSTREAM_ERRORS = LAYOUT.counter(
-    "ringback_upstream_errors_total", "Trouble with a next hop, for which clients get 451.", UPSTREAM, TROUBLE
+    "ringback_upstream_errors_total", "Failures of a next hop, for which clients get 451.", UPSTREAM, TROUBLE
 )
 
 DATASOURCE_QUERIES = LAYOUT.counter(
     "ringback_datasource_queries_total",
-    "Queries of datasources: answered from the cache (hit), joined to the same query that runs (pending), or asked.",
+    "Datasource queries: answered from the cache (hit), joined to the same query in progress (pending), or sent.",
     DATASOURCE,
     ASKED,
 )
 
-QUERIES = LAYOUT.counter("ringback_dns_queries_total", "Questions to name servers.", RECORD, ANSWER)
-CACHE_LOOKUPS = LAYOUT.counter("ringback_dns_cache_lookups_total", "Looks for a DNS answer of the last seconds.")
-CACHE_HITS = LAYOUT.counter("ringback_dns_cache_hits_total", "Those that found one, or joined an open question.")
+QUERIES = LAYOUT.counter("ringback_dns_queries_total", "Queries to name servers.", RECORD, ANSWER)
+CACHE_LOOKUPS = LAYOUT.counter("ringback_dns_cache_lookups_total", "Look-ups in the cache of recent DNS answers.")
+CACHE_HITS = LAYOUT.counter(
+    "ringback_dns_cache_hits_total", "Look-ups that found an answer there, or joined a query in progress."
+)
 QUERY_TIME = LAYOUT.histogram("ringback_dns_seconds", "Time to a clear answer, or to giving up.", SECONDS, RECORD)
 
 DNSBL_ANSWERS = LAYOUT.counter(
     "ringback_dnsbl_answers_total",
-    "What zones said of addresses and names, remembered answers included.",
+    "What zones said about addresses and names, including cached answers.",
     ZONE,
     LISTING,
 )
@@ -170,7 +178,7 @@ AUTHENTICATIONS = LAYOUT.counter("ringback_authentications_total", "Logins of cl
 GREYLIST = LAYOUT.counter("ringback_greylist_total", "Attempts that greylisting judged.", GREYLISTED)
 EVIDENCE = LAYOUT.counter(
     "ringback_authentication_results_total",
-    "What modules found about senders, in the words of RFC 8601.",
+    "What modules found about senders, in the terms of RFC 8601.",
     METHOD,
     FOUND,
 )
@@ -180,18 +188,24 @@ SCRIPT_TIME = LAYOUT.histogram("ringback_script_seconds", "Duration of a script'
 
 STORE_UP = LAYOUT.gauge("ringback_store_up", "Whether a store works.", STORE, merge=Merge.UP)
 STORE_TIME = LAYOUT.histogram("ringback_store_seconds", "Duration of a store's operations.", SECONDS, STORE, OPERATION)
-LETTERS = LAYOUT.gauge("ringback_outbox_messages", "Ringback's own messages that wait.", merge=Merge.MOST)
+LETTERS = LAYOUT.gauge("ringback_outbox_messages", "Ringback's own messages that are waiting.", merge=Merge.MOST)
 OLDEST = LAYOUT.gauge(
-    "ringback_outbox_oldest_timestamp_seconds", "When the oldest of them was made; 0 if none waits.", merge=Merge.MOST
+    "ringback_outbox_oldest_timestamp_seconds",
+    "When the oldest message in the outbox was created; 0 if there is none.",
+    merge=Merge.MOST,
 )
 
 WORKERS = LAYOUT.gauge("ringback_workers", "Workers that serve.")
 RESTARTS = LAYOUT.counter("ringback_worker_restarts_total", "Processes that were replaced.", REASON)
 LAG = LAYOUT.histogram(
-    "ringback_event_loop_lag_seconds", "How late a process's event loop does what is due, each second.", LAG_SECONDS
+    "ringback_event_loop_lag_seconds",
+    "How late a process's event loop runs what is due, measured every second.",
+    LAG_SECONDS,
 )
 LOGGED = LAYOUT.counter("ringback_log_events_total", "Events in the log.", EVENT)
-LINES_DROPPED = LAYOUT.counter("ringback_log_lines_dropped_total", "Lines that the log's reader did not take.")
+LINES_DROPPED = LAYOUT.counter(
+    "ringback_log_lines_dropped_total", "Lines that were lost because the log's reader did not keep up."
+)
 TRACE_DROPPED = LAYOUT.counter(
     "ringback_trace_events_dropped_total", "Rows of `tail` and `trace` that a slow viewer did not get."
 )
@@ -209,7 +223,7 @@ RELOAD_WORKED = LAYOUT.gauge(
 
 DIFFERS = LAYOUT.gauge(
     "ringback_config_differs",
-    "Settings of the console in use, which the configuration's file does not have.",
+    "Settings made at the console that differ from the configuration file.",
     merge=Merge.MOST,
 )
 

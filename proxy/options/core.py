@@ -51,8 +51,8 @@ class CoreOptions(InboundOptions, OutboundOptions, HistoryOptions, PageOptions, 
     workers: WorkerCount = option(
         1,
         zero="automatic",
-        doc="Worker processes. They share callbacks and the limits of clients and next hops. 0 or `auto`: one for each "
-        "core.",
+        doc="Worker processes. They share callbacks and the limits on clients and next hops. 0 or `auto`: one for "
+        "each core.",
         ge=0,
         le=256,
     )
@@ -102,8 +102,8 @@ class CoreOptions(InboundOptions, OutboundOptions, HistoryOptions, PageOptions, 
     )
     client_lists: tuple[ListNameValue, ...] = option(
         (),
-        doc="More lists to which operators may add networks at the console; scripts ask them with `check_cidr`. Lists "
-        "in Refuse_Lists need not be named here.",
+        doc="More lists to which operators may add networks at the console; scripts query them with `check_cidr`. You "
+        "need not repeat the lists in Refuse_Lists.",
         scopes=(),
     )
     nameservers: tuple[NameserverValue, ...] = option(
@@ -118,13 +118,14 @@ class CoreOptions(InboundOptions, OutboundOptions, HistoryOptions, PageOptions, 
     )
     log_level: LevelsValue = option(
         Levels(),
-        doc="The least level that is logged: debug, info, warning or error. A part of Ringback may have its own: "
+        doc="The lowest level that is logged: debug, info, warning or error. A part of Ringback may have its own "
+        "level: "
         '`"info, callback=warning, outbox=error"`. The parts are the folders of `proxy` and the modules.',
         scopes=(),
     )
     log_file: ConfigPath | None = option(
         None,
-        doc="File for the log. SIGUSR1 opens it again, for logrotate. Default: standard error.",
+        doc="File for the log. SIGUSR1 reopens it, for logrotate. Default: standard error.",
         scopes=(),
     )
     metrics_listener: tuple[PageListenerValue, ...] = option(
@@ -135,35 +136,35 @@ class CoreOptions(InboundOptions, OutboundOptions, HistoryOptions, PageOptions, 
     )
     metrics_hosts: tuple[HostText, ...] = option(
         (),
-        doc="Names by which clients reach Metrics_Listener, besides its addresses, `localhost`, Hostname and this "
+        doc="Names under which clients reach Metrics_Listener, besides its addresses, `localhost`, Hostname and this "
         "machine's name. A request with another Host is refused.",
         scopes=(),
     )
 
     datasource: Datasources = option(
         (),
-        doc='Stanzas of databases and directories that scripts and logins query: `Datasource "NAME" { uri = … }`. '
+        doc='Databases and directories that scripts and logins query: `Datasource "NAME" { uri = … }`. '
         "See datasources.md.",
         aliases=("ds_core", *DRIVER_MODULES),
         scopes=(),
     )
     login_schemes: LoginSchemes = option(
         (),
-        doc='Stanza of schemes for checking logins in datasources: `auth_ds { Scheme "NAME" { … } }`. '
-        "See datasources.md.",
+        doc='Schemes that check logins in datasources: `auth_ds { Scheme "NAME" { … } }`. See datasources.md.',
         aliases=("auth_ds",),
         scopes=(),
     )
     control_listener: ControlPlaces = option(
         (),
-        doc="Where the console is. As in Momentum, but an address only switches it on or off: its Unix socket is "
-        "control.sock in the service's runtime folder or in State_Directory, and it is never on TCP. Default: on.",
+        doc="Where the console listens. The syntax is Momentum's, but it only switches the console on or off: its "
+        "Unix socket is control.sock in the service's runtime folder or in State_Directory, and it is never on TCP. "
+        "Default: on.",
         scopes=(),
     )
     authorization: Roles = option(
         (),
-        doc="Stanza of roles: which commands of the console the users of a role may use, as regular expressions. "
-        "Default: the service's user and root may do everything, and the socket's group may operate.",
+        doc="Roles: which console commands the users of a role may use, as regular expressions. Default: the "
+        "service's user and root may use all commands, and the socket's group may `operate`.",
         scopes=(),
     )
 

@@ -25,7 +25,7 @@ class CountingOptions(Options):
 
     script_store: StoreValue | None = option(
         None,
-        doc="Where throttles, gauges, series and caches of scripts, greylisting and limits of clients are counted. "
+        doc="Where counts are kept: scripts' throttles, gauges, series and caches, greylisting, and limits per client. "
         "`memory`: for this machine, until Ringback restarts; `sqlite:///file`: greylisting and series that scripts "
         "serialize also survive a restart; Redis or Valkey: for all machines that use it. Default: `counting.db` in "
         "State_Directory, if that is writable.",
@@ -40,7 +40,7 @@ class CountingOptions(Options):
     on_store_error: Literal["accept", "defer"] = option(
         "accept",
         doc="What happens while Script_Store, or the process that counts for all workers, does not answer. `accept`: "
-        "each process counts alone; `defer`: what cannot be counted is refused for now, with 421 or 451.",
+        "each process counts alone; `defer`: anything that cannot be counted is refused for now, with 421 or 451.",
         scopes=(),
     )
     cluster: ClusterValue = option(
@@ -52,7 +52,7 @@ class CountingOptions(Options):
     siv_throttle_cache_size: int = option(
         1000,
         zero="refused",
-        doc="How many throttles of scripts are kept; the least recently used is forgotten first.",
+        doc="How many of the scripts' throttles are kept; the least recently used is forgotten first.",
         ge=1,
         le=1_000_000,
         scopes=(),

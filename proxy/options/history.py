@@ -13,13 +13,13 @@ class HistoryOptions(Options):
 
     history: bool | None = option(
         None,
-        doc="Keep what became of each message, for `ringback why`. Default: on if State_Directory can be written.",
+        doc="Keep what happened to each message, for `ringback why`. Default: on if State_Directory is writable.",
         scopes=(),
     )
     history_retention: Seconds = option(
         7 * 86400.0,
         zero="no limit",
-        doc="How long a day's history is kept after the day. The whole file is then removed.",
+        doc="How long a day's history is kept after the day ends. Then its whole file is removed.",
         unit="seconds",
         scopes=(),
     )
@@ -42,7 +42,7 @@ class HistoryOptions(Options):
     )
     history_answers: bool = option(
         False,
-        doc="Also keep, in order, what scripts and modules asked outside themselves (DNS, callbacks, the clock, random "
-        "numbers), and the answers.",
+        doc="Also keep, in order, what scripts and modules ask (DNS, callbacks, the clock, random numbers), and the "
+        "answers.",
         scopes=(),
     )

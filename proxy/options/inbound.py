@@ -184,16 +184,16 @@ class InboundOptions(TlsOptions):
     inbound_throttle_messages: ThrottleValue = option(
         NO_THROTTLE,
         zero="no limit",
-        doc="Rate of MAIL commands of all clients together, over a sliding window. A client that exceeds it waits up "
-        "to 60 seconds, and then gets 450. Set globally, it holds for all listeners together; set for a "
-        "listener, each of its addresses has its own.",
+        doc="Rate of MAIL commands from all clients together, over a sliding window. A client that exceeds it waits "
+        "up to 60 seconds, and then gets 450. Set globally, it applies to all listeners together; set for a listener, "
+        "each of its addresses has its own rate.",
         scopes=LISTENING,
     )
     listener_sessions: int = option(
-        0, zero="no limit", doc="Concurrent sessions on this address, of all workers.", ge=0, scopes=INBOUND
+        0, zero="no limit", doc="Concurrent sessions on this address, for all workers together.", ge=0, scopes=INBOUND
     )
     service_sessions: int = option(
-        0, zero="no limit", doc="Concurrent sessions on all addresses, of all workers.", ge=0, scopes=INBOUND
+        0, zero="no limit", doc="Concurrent sessions on all addresses, for all workers together.", ge=0, scopes=INBOUND
     )
     max_message_size: Bytes = option(
         0, zero="no limit", doc="Maximum size of a message.", unit="octets", aliases=("message_size",), scopes=INBOUND

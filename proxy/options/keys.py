@@ -9,7 +9,7 @@ from config.schema.values import Seconds
 class KeyOptions(Options):
     """How long keys are kept, and how long a message waits for them."""
 
-    keycache_size: int = option(2048, zero="off", doc="Most public keys to keep.", ge=0)
+    keycache_size: int = option(2048, zero="off", doc="Maximum number of public keys to keep.", ge=0)
     pos_keycache_ttl: Seconds = option(300.0, zero="off", doc="How long to keep a key.", unit="seconds")
     neg_keycache_ttl: Seconds = option(
         3600.0, zero="off", doc="How long to remember that a domain has no usable key.", unit="seconds"

@@ -46,8 +46,8 @@ class OutboundOptions(TlsOptions):
     xclient_port: bool = option(
         True,
         doc="Pass the client's port with XCLIENT, too. Each session then needs its own connection. Without the port, "
-        "sessions share connections if the next hop hears the same about them: address, name, HELO, protocol, login, "
-        "and the address and port that they connected to.",
+        "sessions share connections if XCLIENT says the same about them: address, name, HELO, protocol, login, and "
+        "the address and port that they connected to.",
         scopes=OUTBOUND,
     )
     xforward: Literal["no", "ifavailable", "required"] = option(
@@ -142,5 +142,5 @@ class OutboundOptions(TlsOptions):
     )
     max_deliveries_per_connection: int = option(0, zero="no limit", doc="Maximum messages per connection.", ge=0)
     max_outbound_connections: int = option(
-        100, zero="refused", doc="Maximum connections to one next hop, of all workers.", ge=1
+        100, zero="refused", doc="Maximum connections to one next hop, for all workers together.", ge=1
     )

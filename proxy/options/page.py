@@ -23,7 +23,7 @@ class PageOptions(Options):
     )
     web_hosts: tuple[HostText, ...] = option(
         (),
-        doc="Names by which browsers reach Web_Listener, besides its addresses, `localhost`, Hostname and this "
+        doc="Names under which browsers reach Web_Listener, besides its addresses, `localhost`, Hostname and this "
         "machine's name. A request with another Host is refused.",
         scopes=(),
     )
@@ -38,8 +38,8 @@ class PageOptions(Options):
     )
     web_password_file: ConfigPath | None = option(
         None,
-        doc="File of those who may log in to the page with a password; `ringback password USER` makes a line for it. "
-        "Clients that are not on loopback can log in only in this way.",
+        doc="File of the users who may log in to the page with a password; `ringback password USER` makes a line for "
+        "it. Clients that are not on loopback can log in only with a password.",
         scopes=(),
     )
     web_role: Literal["read", "read_mail", "operate"] = option(
@@ -50,8 +50,8 @@ class PageOptions(Options):
     )
     web_plain_networks: tuple[Network, ...] = option(
         (),
-        doc="Networks whose clients count as being on loopback. It is for containers, which see their host's browsers "
-        "under the address of a bridge. If Web_Listener has no TLS, all other clients are refused.",
+        doc="Networks whose clients are treated as if they were on loopback. This is for containers, which see their "
+        "host's browsers under a bridge's address. If Web_Listener has no TLS, all other clients are refused.",
         scopes=(),
     )
 

@@ -59,7 +59,8 @@ def audit_series_add(frame: Frame, series: Value, monitor: str = "", amount: int
     """Add to the client's address in the current window of a series, `"300,6"`: six windows of 300 seconds.
 
     Instead of these arguments, a hash may have `series`, `monitor`, `count` (1), `ip` (the client's), and `serialize`
-    (0; 1 keeps the series over restarts). `replicate` does not matter: all that share Script_Store share the series.
+    (0; 1 keeps the series across restarts). `replicate` does not matter: everything that shares Script_Store shares the
+    series.
     """
     given = _given(series, monitor, {"count": amount})
     name = _series_of(given)
@@ -92,8 +93,9 @@ def audit_series(
 def ec_ip_connections(frame: Frame, monitor: Value, mask: int = -1) -> Soon[int]:
     """Return the connections from the client's network: `"0"` is the first monitor of `inbound_audit`.
 
-    The number is smooth: the current window, and what the one before it weighs by the time that has passed. With a hash
-    of `monitor` (`"300,6"`), `period_start` (0), `period_end` and `mask`, it is the plain sum of these windows.
+    The number is smoothed: it is the current window, plus the previous window weighted by how much of it still counts.
+    With a hash of `monitor` (`"300,6"`), `period_start` (0), `period_end` and `mask`, it is the plain sum of these
+    windows.
     """
     return _traffic(frame, "connect", monitor, mask)
 

@@ -43,8 +43,8 @@ async def body(
     compares the decoded parts of these types. Parts of attached messages are included. If mail programs may read a part
     in several ways (two types, encodings or character sets, ambiguous boundaries), each reading is compared. `:binary`
     compares the decoded bytes of the parts of these types from `:offset` on, in lower-case hexadecimal with spaces
-    between them: `body :binary ["application"] :offset 1000 :matches "44 3c 00 01*"`. Next to `:content` or `:raw` it
-    has no types of its own.
+    between them: `body :binary ["application"] :offset 1000 :matches "44 3c 00 01*"`. Next to `:content` or `:raw`, it
+    does not take types itself.
     """
     message = await message_structure(frame)
     kinds = tuple(kind.lower() for kind in content or binary or ("text",))

@@ -33,5 +33,5 @@ def ec_cluster_cache_get(frame: Frame, cache: str, key: str) -> Soon[str]:
 
 @sieve_function(checks={"life": life_of})
 def ec_cluster_cache_set(frame: Frame, cache: str, key: str, value: str, life: str) -> None:
-    """Keep a value in a cache for these seconds, or for as many minutes (`"5M"`) or hours (`"2H"`); 0 is for ever."""
+    """Keep a value in a cache for this many seconds, minutes (`"5M"`) or hours (`"2H"`); 0 means forever."""
     frame.host.counters.keep_cached(cache, key, value, life_of(life))

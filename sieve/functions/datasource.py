@@ -22,16 +22,16 @@ _Shape = TypeVar("_Shape", tuple[str, ...], Hash)
 def ds_fetch(frame: Frame, cache: str, query: str, params: Value | None = None) -> Soon[tuple[str, ...]]:
     """Return the first row that a query finds, in the order of its columns; an empty list if there is none.
 
-    A list of parameters is for the `?` in the query, a hash for `:name` and `$name`. They are bound, or escaped for
-    their place, so text from a stranger never becomes part of the query. NULL is an empty string. A single column with
-    several values gives all of them.
+    Give a list of parameters for `?` in the query, and a hash for `:name` and `$name`. They are bound, or escaped for
+    the place where they are used, so text from a stranger never becomes part of the query. NULL is an empty string. A
+    single column with several values gives all of them.
     """
     return _asked(frame, cache, query, params, _first)
 
 
 @sieve_function(queries=True)
 def ds_fetch_flat(frame: Frame, cache: str, query: str, params: Value | None = None) -> Soon[tuple[str, ...]]:
-    """Return all rows that a query finds as one list, row by row. Otherwise it is `ds_fetch`."""
+    """Return all rows that a query finds as one list, row by row. Otherwise like `ds_fetch`."""
     return _asked(frame, cache, query, params, _every)
 
 
@@ -39,7 +39,7 @@ def ds_fetch_flat(frame: Frame, cache: str, query: str, params: Value | None = N
 def ds_fetch_hash(frame: Frame, cache: str, query: str, params: Value | None = None) -> Soon[Hash]:
     """Return the first row that a query finds as a hash, by the names of its columns; an empty hash if there is none.
 
-    A column with several values is a list. Otherwise it is `ds_fetch`.
+    A column with several values is a list. Otherwise like `ds_fetch`.
     """
     return _asked(frame, cache, query, params, _hash)
 
@@ -48,7 +48,7 @@ def ds_fetch_hash(frame: Frame, cache: str, query: str, params: Value | None = N
 async def ds_execute(frame: Frame, cache: str, query: str, params: Value | None = None) -> None:
     """Run a statement that changes something, such as INSERT. The parameters are as for `ds_fetch`.
 
-    It is done each time. What `ds_fetch` found before stays in the cache for `cache_life`.
+    It runs each time. Earlier results of `ds_fetch` stay in the cache for `cache_life`.
     """
     frame.host.vctx_conn.pop(_ERROR, None)
     _noted(frame, await frame.host.datasources.execute(cache, query, _parameters(params)))

@@ -20,11 +20,11 @@ def define_cidr(
 ) -> Soon[None]:
     """Define a list of networks, and wait until it is loaded for the first time.
 
-    The same definition again does nothing. With a name, a datasource and a query, the first column of the rows has the
-    networks; the list is loaded again after `refresh` seconds, or only by `reload_cidr`. A hash has these keys:
+    Repeating the same definition does nothing. With a name, a datasource and a query, the first column of the rows has
+    the networks; the list is loaded again after `refresh` seconds, or only by `reload_cidr`. A hash has these keys:
     `cidrname`; `dstype`, which is `dslayer` (a datasource, with `cachename` and `query`) or `rbldnsd` (a file: `query`
     is its path with `?want=a` or `?want=txt`); `type`, which is `boolean` or `value`; `refresh` (1800 seconds; 0: only
-    by `reload_cidr`); `cidr_column` and `value_column`, by name or number; `default_value`; `interpolate`: each `$` of
+    by `reload_cidr`); `cidr_column` and `value_column`, by name or number; `default_value`; `interpolate`: each `$` in
     a value becomes the IP address, and `$$` a dollar sign; `optimize`, which has no effect. The networks may have any
     order: the most specific one decides. If the list cannot be loaded, that is logged, and the list stays as it was.
     """
@@ -40,8 +40,8 @@ def define_cidr(
 def check_cidr(frame: Frame, name: str, expected: str | None = None, *, ip: str | None = None) -> bool:
     """Tell whether an address, by default the client's, is in a list: `check_cidr "name" :ip "192.0.2.1"`.
 
-    In a list with values no network counts; use `query_cidr`. A network that an operator has added to the list at the
-    console (`list add`) counts in every list. `expected` is the old style: `if check_cidr "name" "true"`.
+    If the list has values, its own networks do not count; use `query_cidr`. A network that an operator has added to the
+    list at the console (`list add`) counts in every list. `expected` is the old style: `if check_cidr "name" "true"`.
     """
     found = frame.host.lists.holds(name, _address(frame, ip))
     return found if expected is None else found == (expected.lower() == "true")
@@ -49,9 +49,10 @@ def check_cidr(frame: Frame, name: str, expected: str | None = None, *, ip: str 
 
 @sieve_function()
 def query_cidr(frame: Frame, name: str, *, ip: str | None = None) -> str:
-    """Return the value of an address, by default the client's, in a list: that of the most specific network.
+    """Return the value of the most specific network in a list that contains an address, by default the client's.
 
-    Without one, it is the list's `default_value`. For a list without values it is `true` or `false`.
+    If no network contains the address, it is the list's `default_value`. For a list without values it is `true` or
+    `false`.
     """
     return frame.host.lists.value(name, _address(frame, ip))
 
@@ -64,7 +65,7 @@ async def reload_cidr(frame: Frame, name: str) -> None:
 
 @sieve_function()
 def ec_list_reason(frame: Frame, name: str, *, ip: str | None = None) -> str:
-    """Return why an operator has added an address, by default the client's, to a list; empty if nobody has.
+    """Return why an operator has added an address, by default the client's, to a list; empty if it was not added.
 
     Momentum does not have this function. An entry without a reason gives `listed`.
     """

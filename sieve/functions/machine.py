@@ -11,7 +11,7 @@ _POOLS = {"cpu": ThreadPool.CONTENT, "io": ThreadPool.FILES}
 
 @sieve_function()
 async def ec_spool_space(frame: Frame) -> tuple[str, ...]:
-    """Return the size of the partition with Spool_Directory in MB, what is free of it, and the percentage in use.
+    """Return the size of the partition with Spool_Directory in MB, how much of it is free, and the percentage in use.
 
     Momentum's example calls the third number free, but its manual says used.
     """

@@ -86,7 +86,7 @@ def ec_trunc(number: float) -> str:
 def ec_round(number: float) -> str:
     """Round to the nearest whole number; halves round away from zero.
 
-    The manual says so too, but its example makes 66 of 65.43. Ringback makes 65.
+    The manual says so too, but in its example 65.43 becomes 66. In Ringback it becomes 65.
     """
     return _exact(lambda: math.copysign(math.floor(abs(number) + 0.5), number), "ec_round")
 

@@ -42,23 +42,24 @@ def ec_set_routing_gateway(frame: Frame, address: str) -> None:
 
 @sieve_function()
 def ec_valid_binding(frame: Frame, name: str) -> bool:
-    """Tell whether the configuration has a binding of this name. `default` is one, too."""
+    """Tell whether the configuration has a binding with this name. `default` is one, too."""
     return frame.host.control.has_binding(name)
 
 
 @sieve_function()
 def ec_valid_binding_group(frame: Frame, name: str) -> bool:
-    """Tell whether the configuration has a group of bindings of this name."""
+    """Tell whether the configuration has a binding group with this name."""
     return frame.host.control.has_binding_group(name)
 
 
 @sieve_function(effect=Effect.MESSAGE)
 def ec_set_binding(frame: Frame, name: str) -> None:
-    """Relay the message by way of a binding: a `Binding` stanza with routes, source address, EHLO name and TLS.
+    """Relay the message through a binding: a `Binding` stanza with routes, source address, EHLO name and TLS.
 
-    Each binding has connections of its own. `default` is the configured route. An unknown name is logged as an error,
-    and nothing changes. Momentum allows it in set_binding alone; from mailfrom on, the next hop of the binding also
-    answers RCPT. In a later phase, the next hop of before has answered it, and the binding's gets the recipients again.
+    Each binding has its own connections. `default` is the configured route. An unknown name is logged as an error, and
+    nothing changes. Momentum allows this function only in set_binding. If a script calls it in mailfrom or rcptto, the
+    binding's next hop also answers RCPT. In a later phase, the previous next hop has already answered RCPT, and
+    Ringback sends the recipients again to the binding's.
     """
     if not frame.host.control.bind(name):
         frame.host.script_failed(frame.at.source.name, frame.at.line, reasons.unknown_binding("binding", name))
@@ -66,7 +67,7 @@ def ec_set_binding(frame: Frame, name: str) -> None:
 
 @sieve_function(effect=Effect.MESSAGE)
 def ec_set_binding_group(frame: Frame, name: str) -> None:
-    """Relay the message by way of one binding of a group, chosen at random, like `ec_set_binding`."""
+    """Relay the message through one binding of a group, chosen at random, like `ec_set_binding`."""
     if not frame.host.control.bind_to_one_of(name):
         frame.host.script_failed(frame.at.source.name, frame.at.line, reasons.unknown_binding("binding group", name))
 

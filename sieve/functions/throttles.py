@@ -43,10 +43,11 @@ def _epsilon(text: str) -> str:
 
 @sieve_function(checks={"limit": limit_of})
 def ec_throttle_create(frame: Frame, name: str, limit: str) -> None:
-    """Create a throttle that permits X events in Y seconds, from `"X/Y"`; `"X"` is X a second.
+    """Create a throttle that permits X events in Y seconds, from `"X/Y"`; `"X"` means X per second.
 
-    Nothing happens if there is one of this name. Scripts call it before the other functions in every run: a throttle is
-    forgotten a second after its Y seconds have passed without use, and if there are more than Siv_Throttle_Cache_Size.
+    Nothing happens if a throttle with this name exists. Scripts call it before the other functions in every run: a
+    throttle is forgotten Y + 1 seconds after its last use, or earlier if there are more throttles than
+    Siv_Throttle_Cache_Size.
     """
     frame.host.counters.define_throttle(name, *limit_of(limit), shared=False)
 
@@ -76,17 +77,17 @@ def ec_throttle_check(frame: Frame, name: str) -> Soon[bool]:
 async def ec_throttle_tarpit(frame: Frame, name: str) -> Ended:
     """Count an event, and delay the session until the throttle permits it. The delay ends if the client leaves.
 
-    If that would take longer than the script may run, nothing is counted, the reply is 451, and the phase ends.
+    If the delay would be longer than the script may run, nothing is counted, the reply is 451, and the phase ends.
     """
     return await _tarpit(frame, name, shared=False)
 
 
 @sieve_function(checks={"limit": limit_of, "epsilon": _epsilon})
 def ec_shared_throttle_create(frame: Frame, name: str, limit: str, epsilon: str = "0.95") -> None:
-    """Create a throttle that all machines share which have the same Script_Store in Redis.
+    """Create a throttle that is shared by all machines with the same Script_Store in Redis.
 
-    Otherwise like `ec_throttle_create`. The machines count at one place, so a share of each (epsilon, above 0 and below
-    1) does not matter.
+    Otherwise like `ec_throttle_create`. The machines count in one place, so each machine's share (epsilon, above 0 and
+    below 1) does not matter.
     """
     _epsilon(epsilon)
     frame.host.counters.define_throttle(name, *limit_of(limit), shared=True)

@@ -32,9 +32,9 @@ async def duplicate(
     """Tell whether a message with this ID was accepted before (RFC 7352).
 
     The ID is the `Message-ID`, the field that `:header` names, or the text of `:uniqueid`. It is remembered for
-    `:seconds`, at most 30 days, once the next hop has accepted the message: a transaction that ends otherwise leaves
-    nothing. `:last` counts from the last time. All workers share what is remembered, and with Redis or Valkey all
-    machines.
+    `:seconds`, at most 30 days, once the next hop has accepted the message; if the transaction ends in any other way,
+    nothing is remembered. `:last` counts from the last time. All workers share what is remembered; with Redis or
+    Valkey, all machines do.
     """
     unique = _first(frame, "Message-ID" if header is None else header) if uniqueid is None else uniqueid
     lives = min(seconds, MOST_SECONDS)

@@ -169,7 +169,7 @@ def fileinto(frame: Frame, mailbox: str, *, copy: bool = False, create: bool = F
     """Relay the message with the name of the mailbox in a field (RFC 5228, 4.1).
 
     The option `fileinto_header` names the field; without it, `fileinto` is an error, because a proxy has no mailboxes.
-    Fields of that name that the sender wrote are removed.
+    If the message already has such fields, they are removed.
     """
     state = state_of(frame)
     state.kept = True

@@ -15,7 +15,7 @@ NAME = "Ringback"
 
 @sieve_function(dialect="rfc5228", extension="environment", counts=Counts.KNOWN)
 def environment(frame: Frame, name: str) -> Soon[tuple[str, ...]]:
-    """Compare an item of the surroundings (RFC 5183, 4.1).
+    """Compare an item of the environment (RFC 5183, 4.1).
 
     The items are `domain`, `host`, `location` (`MTA`), `name`, `phase` (`pre`), `remote-host`, `remote-ip` and
     `version`. Other items match nothing.

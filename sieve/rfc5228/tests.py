@@ -59,7 +59,7 @@ def address(
     last: bool = False,
     part: AddressPart = AddressPart.ALL,
 ) -> Soon[tuple[str, ...]]:
-    """Compare the addresses in fields (RFC 5228, 5.1). Other fields than those with addresses match nothing."""
+    """Compare the addresses in fields (RFC 5228, 5.1). Fields that do not contain addresses match nothing."""
     names = tuple([name for name in header_list if name.lower() in ADDRESS_FIELDS])
     found = tuple(bodies(frame, names, index, last=last))
     return judged(found, lambda texts: tuple([each for text in texts for each in _addresses(text, part)]))

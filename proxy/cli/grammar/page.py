@@ -13,9 +13,9 @@ _HEAD = """\
 This page is generated from the code. `ringback COMMAND --help` and `man ringback-COMMAND`
 show the same for one command.
 
-An error of the command line says what is wrong, and what to write. Text from mail, files and other servers is escaped
-before it is printed. Output has colours only on a terminal, and none if `NO_COLOR` is set. Help fits the terminal's
-width, or `COLUMNS`.
+An error on the command line says what is wrong, and what to write instead. Text from mail, files and other servers is
+escaped before it is printed. Output has colours only on a terminal, and none if `NO_COLOR` is set. Help fits the
+terminal's width, or `COLUMNS`.
 
 """
 
@@ -23,7 +23,7 @@ _COMPLETION = """\
 ## Completion
 
 `docs/completion` has the scripts for bash, zsh and fish, and `ringback completion SHELL` prints them. They contain all
-words, so that no Tab waits for Ringback to start. An installed package has them, and the man pages, under `share`.
+words, so Tab does not have to start Ringback. An installed package has them, and the man pages, under `share`.
 
 """
 

@@ -14,13 +14,13 @@ class BounceOptions(Options):
 
     user_smtp_classification_override: ConfigPath | None = option(
         None,
-        doc="File with rules for what hosts say in delivery reports, one `domain,code,text` in each line. An empty "
+        doc="File with rules for what hosts say in delivery reports, one `domain,code,text` per line. An empty "
         "domain matches all domains. `|` in a text matches any characters.",
         aliases=("user_smtp_classification_overide",),
     )
     user_mdn_classification_override: ConfigPath | None = option(
         None,
-        doc="File with rules for the text of other messages, one `code,text` in each line.",
+        doc="File with rules for the text of other messages, one `code,text` per line.",
         aliases=("user_mdn_classification_overide",),
     )
     refresh: Seconds = option(

@@ -75,7 +75,11 @@ class DmarcOptions(Options):
         "accept", doc="What happens to mail if DNS gives no clear answer (temperror): accept it, or defer it with 451."
     )
     timeout: Seconds = option(
-        5.0, zero="refused", doc="Time for all look-ups of one message; after it, temperror.", unit="seconds", ge=0.1
+        5.0,
+        zero="refused",
+        doc="Time limit for all look-ups of one message; after it the result is temperror.",
+        unit="seconds",
+        ge=0.1,
     )
     shadow: bool = option(False, doc="Only log what would be refused.")
 

@@ -9,10 +9,10 @@ from sieve.run.runtime import Frame
 
 @sieve_function(module="url_ripper", needs=Need.BODY | Need.HEADERS)
 async def ec_url_ripper(frame: Frame) -> Hash:
-    """Look the message's links and addresses up in the zone of `url_ripper`, and return what is listed.
+    """Look up the message's links and addresses in the zone of `url_ripper`, and return what is listed.
 
     The keys of the hash are the context variables that the stanza names in `bits` and `values`; each has the list of
-    names and addresses that are listed with it. It is empty if nothing is listed. The variables of the message get the
-    number of listings as well. Load the module passive, or it asks about each message by itself.
+    names and addresses that are listed with it. The hash is empty if nothing is listed. The message variables get the
+    number of listings as well. Load the module as passive, or it also looks up each message by itself.
     """
     return {key: tuple(names) for key, names in (await frame.host.listed_links()).items()}

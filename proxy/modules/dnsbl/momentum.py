@@ -57,8 +57,8 @@ class UrlRipperOptions(Options):
     )
     forward: bool = option(True, doc="Also look up the addresses of names.")
     max_lookups: int = option(100, zero="refused", doc="Look-ups for one message.", ge=1, le=1000)
-    timeout: Seconds = option(5.0, zero="refused", doc="Time for the look-ups together.", unit="seconds", ge=0.1)
-    test: bool = option(False, doc="Use the zone only while its test entries are right (RFC 5782).")
+    timeout: Seconds = option(5.0, zero="refused", doc="Time limit for all look-ups together.", unit="seconds", ge=0.1)
+    test: bool = option(False, doc="Use the zone only while its test entries are correct (RFC 5782).")
 
     def as_dnsbl(self) -> DnsblOptions:
         """Return the same for `dnsbl`."""
@@ -86,12 +86,12 @@ class DnsRblOptions(Options):
 
     base: BaseValue = option("", doc="The zone.")
     zones: ZonesValue = option((), doc="More zones, as in dnsbl.")
-    server: Endpoint | None = option(None, doc="Name server to ask, such as a local rbldnsd.")
+    server: Endpoint | None = option(None, doc="Name server to query, such as a local rbldnsd.")
     record_type: Literal["a", "txt"] = option("a", doc="txt: refuse in the zone's own words.")
     code: int = option(554, zero="refused", doc="Reply code of a refusal.", ge=400, le=599)
     reason: str = option("", doc="Reply text; `%s` is the client's address.")
     honor_whitelist: bool = option(True, doc="Ignore listings if an allow list lists the client.")
-    timeout: Seconds = option(5.0, zero="refused", doc="Time for the look-ups together.", unit="seconds", ge=0.1)
+    timeout: Seconds = option(5.0, zero="refused", doc="Time limit for all look-ups together.", unit="seconds", ge=0.1)
 
     def as_dnsbl(self) -> DnsblOptions:
         """Return the same for `dnsbl`."""
@@ -134,7 +134,7 @@ URL_RIPPER = ForeignModule(
         type="url_ripper",
         options=UrlRipperOptions,
         lines=("Validate validate/policy_tools", "Validate validate/url_ripper"),
-        summary="Momentum's url_ripper: counts what one zone lists of a client, its names and its links.",
+        summary="Momentum's url_ripper: counts what one zone lists: the client, its names and the links in its mail.",
     ),
     functions=(ec_url_ripper,),
 )

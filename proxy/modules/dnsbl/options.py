@@ -16,8 +16,8 @@ class DnsblOptions(Options):
 
     zones: ZonesValue = option(
         (),
-        doc="Lists to ask, as `( zen.example.org )`, or `[ zen.example.org = [ weight = 2 checks = ( client ) ] ]`. "
-        "docs/blocklists.md has the options of a zone.",
+        doc="Lists to query, as `( zen.example.org )`, or `[ zen.example.org = [ weight = 2 checks = ( client ) ] ]`. "
+        "docs/blocklists.md describes the options of a zone.",
     )
     reject_score: int = option(1, zero="off", doc="Refuse if the score is at least this.", ge=0)
     defer_score: int = option(
@@ -25,7 +25,8 @@ class DnsblOptions(Options):
     )
     reject_at: Literal["connect", "mailfrom", "rcptto", "data"] = option(
         "rcptto",
-        doc="The phase in which the score decides. The look-ups begin when the client connects. Links count at data.",
+        doc="The phase in which the score decides. The look-ups begin when the client connects. Links are judged in "
+        "the data phase.",
     )
     exempt_recipients: tuple[str, ...] = option(
         ("postmaster", "abuse"),

@@ -21,7 +21,7 @@ class GreylistOptions(Options):
         doc="How long after the first attempt a retry may pass. A later one counts as a first attempt.",
     )
     life: Seconds = option(
-        3_024_000.0, zero="refused", doc="How long after its last mail a triplet that passed is remembered."
+        3_024_000.0, zero="refused", doc="How long a triplet that passed is remembered after its last mail."
     )
     whitelist_after: int = option(
         5, zero="off", doc="Delivered messages after which a client or an SPF domain is no longer deferred.", ge=0
@@ -36,9 +36,7 @@ class GreylistOptions(Options):
     ipv6_prefix: int = option(
         64, zero="refused", doc="Prefix length of an IPv6 network that is one client.", ge=16, le=128
     )
-    spf_domain: bool = option(
-        True, doc="If SPF is known to pass, the SPF domain takes the place of the client's network."
-    )
+    spf_domain: bool = option(True, doc="If SPF passes, the SPF domain replaces the client's network.")
     whitelist_clients: tuple[ConfigPath, ...] = option(
         (),
         doc="Files of clients that are never deferred, in postgrey's form: names, addresses, `/patterns/`.",

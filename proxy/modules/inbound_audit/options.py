@@ -48,14 +48,14 @@ class InboundAuditOptions(Options):
         aliases=("monitor",),
         repeats=True,
         doc='Windows in which connections, receptions and rejections are counted: `( "300,6" "1800,4" )` is six '
-        "windows of 300 seconds, and four of 1800. In 2.2, write a `monitor` for each. The series `unknown_recipients` "
-        "counts recipients that the next hop did not know, in the same windows.",
+        "windows of 300 seconds, and four of 1800. In 2.2, write one `monitor` for each. The series "
+        "`unknown_recipients` counts recipients that the next hop did not know, in the same windows.",
     )
 
 
 SPEC = ModuleSpec(
     type="inbound_audit",
     options=InboundAuditOptions,
-    summary="Counts connections, messages and refusals of each client, and makes series for scripts.",
+    summary="Counts the connections, messages and refusals of each client, and keeps series for scripts.",
     ignored=("log_dir", "serialize_dir", "maintenance_interval"),
 )

@@ -16,7 +16,8 @@ class IprevOptions(Options):
     fail_code: RefusalCode = option(
         PASSES,
         zero="refused",
-        doc="Reply code if none of the client's names resolves back to its address. 250: no refusal; scripts decide.",
+        doc="Reply code if none of the client's names resolves back to its address. 250: the client is not refused; "
+        "scripts decide.",
     )
     missing_code: RefusalCode = option(
         PASSES, zero="refused", doc="The same if the client's address has no name (permerror)."
@@ -28,10 +29,14 @@ class IprevOptions(Options):
         "rcptto", doc="The phase in which the client is refused. The look-ups begin when it connects."
     )
     exempt_recipients: tuple[str, ...] = option(
-        ("postmaster", "abuse"), doc="Local parts of recipients that get mail from such clients, too."
+        ("postmaster", "abuse"), doc="Local parts of recipients that get mail even from such clients."
     )
     timeout: Seconds = option(
-        5.0, zero="refused", doc="Time for all look-ups together; then temperror.", unit="seconds", ge=0.1
+        5.0,
+        zero="refused",
+        doc="Time limit for all look-ups together; after it the result is temperror.",
+        unit="seconds",
+        ge=0.1,
     )
     shadow: bool = option(False, doc="Only log what would be refused.")
 

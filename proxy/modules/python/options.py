@@ -13,14 +13,18 @@ class PythonOptions(Options):
     handler: str = option(doc="The handler's class, `package.module:Class`. It is called without arguments.")
     path: ConfigPath | None = option(
         None,
-        doc="Folder of its modules. Only root and the user who runs Ringback may be able to write there. "
-        "Without it, the handler comes from an installed package.",
+        doc="Folder of the handler's modules. Only root and the user who runs Ringback may have write permission "
+        "there. Without it, the handler comes from an installed package.",
     )
     timeout: Seconds = option(
         30.0, zero="refused", doc="Time limit for one hook; after it, the command gets 451.", unit="seconds"
     )
     threads: int = option(
-        8, ge=1, le=256, zero="refused", doc="Hooks that are not coroutines and run at once, each in a thread."
+        8,
+        ge=1,
+        le=256,
+        zero="refused",
+        doc="How many hooks that are not coroutines may run at the same time, each in a thread.",
     )
 
 
@@ -28,5 +32,5 @@ SPEC = ModuleSpec(
     type="python",
     options=PythonOptions,
     live=(),
-    summary="Python code of the site, written as a handler for aiosmtpd.",
+    summary="The site's own Python code, written as a handler for aiosmtpd.",
 )

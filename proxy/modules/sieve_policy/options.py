@@ -81,7 +81,9 @@ class SieveOptions(Options):
     runtime_error: Literal["fail", "continue"] = option(
         "fail", doc="Action on a run-time error: answer 451, or log it and continue with the next statement."
     )
-    cache_size: int = option(1000, zero="refused", doc="Most included scripts to keep compiled.", ge=1, le=100_000)
+    cache_size: int = option(
+        1000, zero="refused", doc="Maximum number of included scripts to keep compiled.", ge=1, le=100_000
+    )
     cache_life: Seconds = option(
         60.0, zero="off", doc="How long to keep an included script before its file is read again.", unit="seconds"
     )
@@ -90,7 +92,7 @@ class SieveOptions(Options):
     )
     store: StoreValue | None = option(
         None,
-        doc="Where to keep the IDs that `duplicate` knows: memory, sqlite:///file, redis://host. Default: in "
+        doc="Where to keep the IDs that `duplicate` remembers: memory, sqlite:///file, redis://host. Default: in "
         "State_Directory.",
         secret=True,
     )

@@ -34,7 +34,7 @@ class SmtpCbvOptions(Options):
         default_factory=dict, doc='Hosts asked instead of a domain\'s MX, as `[ example.com = "host" ]`.'
     )
     enforce: bool = option(True, doc="Apply verdicts. If false, verdicts are only logged, and every answer is pass.")
-    shadow: bool = option(False, doc="The reverse of `enforce`, in the console's word: `shadow = true` only logs.")
+    shadow: bool = option(False, doc="The opposite of `enforce`, under the console's name: `shadow = true` only logs.")
 
     exempt_recipients: tuple[str, ...] = option(
         ("postmaster", "abuse"), doc="Local parts of recipients that always pass callbacks at RCPT."
@@ -146,7 +146,7 @@ class SmtpCbvOptions(Options):
         unit="seconds",
     )
     cache_transient_most: Seconds = option(
-        3600.0, zero="off", doc="Upper limit for that doubling; 0: no doubling.", unit="seconds"
+        3600.0, zero="off", doc="Upper limit for this time; 0: no doubling.", unit="seconds"
     )
     cache_error: Seconds = option(
         3600.0,
