@@ -73,5 +73,6 @@ def test_sieve_plus_plus_includes_files_by_their_path() -> None:
     }
     assert warned(files, "sieve++") == [
         "a.siv:1:12: /etc/b.siv:1:1: unknown function nope",
+        "a.siv:1:37: scripts can only be included from files, not from ':ds:query'",
         "a.siv:1:61: cannot read /etc/c.siv: No such file or directory",
     ]
