@@ -154,7 +154,7 @@ class Logger(structlog.BoundLoggerBase):
         self._put: Callable[..., None] = logger._file.put  # noqa: SLF001 — it has no public name
 
     def method(self, name: str, module: str) -> Callable[..., None]:
-        """Return what logs an event at a level for a module: it writes, only tells the observer, or does nothing."""
+        """Return what logs an event at a level for a module: it writes, only calls the observer, or does nothing."""
         level = "error" if name == "exception" else name
         if LEVELS[level] < self.levels.of(module):
             return self._telling(level) if self.observed else _nothing
@@ -176,7 +176,7 @@ class Logger(structlog.BoundLoggerBase):
         return partial(write, exc_info=True) if name == "exception" else write
 
     def _telling(self, level: str) -> Callable[..., None]:
-        """Return what only tells the observer."""
+        """Return what only calls the observer."""
         chain, put, observed = self._chain, self._putting(level), self.observed
 
         def tell(event: str, *, whole: Fields | None = None, **fields: Any) -> None:

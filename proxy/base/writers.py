@@ -46,7 +46,7 @@ class LogWriter:
     """
 
     def __init__(self, sink: Sink, last_line: DroppedLine | None = None) -> None:
-        """Write to `sink`; at the end, `last_line` tells how many lines were dropped."""
+        """Write to `sink`; at the end, `last_line` says how many lines were dropped."""
         self._sink = sink
         self._last_line = last_line
         self._lines: deque[bytes] = deque()

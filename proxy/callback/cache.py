@@ -259,7 +259,7 @@ class CallbackCache:
     # ------------------------------------------------------------ keys, memory and store
 
     async def _load(self, key: str) -> CachedVerdict | None:
-        """Return the record of a key, valid or expired: an expired one still tells its streak."""
+        """Return the record of a key, valid or expired: an expired one still has its streak."""
         now = self.now()
         held = self._local.get(key)
         if self._alone:

@@ -41,7 +41,7 @@ _YIELDING = "policy?"
 """Like `policy`, in the shipped table only. A reply that also says that the user is unknown is about the user."""
 
 _NO_DOMAIN = "no_domain"
-"""In the shipped table only: the exchanger does not know a domain. Only the code tells which one."""
+"""In the shipped table only: the exchanger does not know a domain. Only the code says which one."""
 
 _NO_SUCH_ADDRESS = frozenset({(1, 0), (1, 1), (1, 2), (1, 6), (1, 10)})
 _DISABLED = (2, 1)

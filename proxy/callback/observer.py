@@ -30,7 +30,7 @@ class Observer:
     __slots__ = ()
 
     sees_connecting = False
-    """Whether it is told of a connection before the greeting; that costs a step more."""
+    """Whether it gets an event for a connection before the greeting; that costs a step more."""
 
     def note(self, event: str, **fields: Any) -> None:
         """Report a step or a finding."""
@@ -50,7 +50,7 @@ class Recorder(Observer):
         self._octets = 0
 
     def said(self, ours: bool, octets: bytes) -> None:  # noqa: FBT001 - as above
-        """Keep it, unless there is too much already."""
+        """Keep it, unless too much is kept already."""
         self._octets += len(octets)
         if self._octets <= MOST_HEARD:
             self._heard.append((time.monotonic(), ours, octets))

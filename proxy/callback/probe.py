@@ -313,7 +313,7 @@ class _Visit:
         return self._found(judgement, "mail", mail.code, mail.text, mail), mail.permanent
 
     async def _compared(self, wire: Wire, rcpt: Reply, judgement: Judgement) -> Judgement:
-        """Also ask for a recipient that cannot exist: a server that answers both alike tells nothing.
+        """Also ask for a recipient that cannot exist: a server that answers both alike proves nothing.
 
         Some exchangers answer a second recipient with 452, which tells nothing either.
         """

@@ -92,7 +92,7 @@ class ExchangerFinder:
         return domain in self._routes
 
     async def find(self, domain: str, observer: Observer = NOBODY) -> list[ExchangerHost]:
-        """Return the hosts to ask, in order. `domain` is in A-labels. `observer` is told what is skipped, and why.
+        """Return the hosts to ask, in order. `domain` is in A-labels. `observer` gets what is skipped, and why.
 
         Raises:
             NoCandidate: there is no host to ask; the verdict tells why.

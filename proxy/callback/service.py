@@ -1,4 +1,4 @@
-"""Callbacks for sessions: which addresses are not probed, what a session is told, and shadow mode.
+"""Callbacks for sessions: which addresses are not probed, what a session gets, and shadow mode.
 
 The verifier knows addresses and exchangers; this module handles what depends on the client and its mail. Every skip has
 a reason that the script can see.
@@ -100,7 +100,7 @@ class CallbackService(Generic[V]):
         *,
         closing: Sequence[Callable[[], Awaitable[None]]] = (),
     ) -> None:
-        """`upstream_down` tells whether every next hop is known to be down; `closing` runs at the end."""
+        """`upstream_down` says whether every next hop is known to be down; `closing` runs at the end."""
         self.verifier = verifier
         self._closing = closing
         self._rules = self._configured = rules
@@ -191,7 +191,7 @@ class CallbackService(Generic[V]):
         return self.verifier.peek(transaction.reverse_path if is_sender else mailbox_of(address), sender)
 
     def as_told(self, verdict: CallbackVerdict) -> CallbackVerdict:
-        """Return what a session is told of a verdict: a pass in shadow mode."""
+        """Return the verdict that a session gets: a pass in shadow mode."""
         return verdict if self._rules.enforce else _in_shadow(verdict)
 
     def ask_for_recipient(
@@ -217,7 +217,7 @@ class CallbackService(Generic[V]):
     def _told(
         self, verdict: CallbackVerdict, session: Session, transaction: Transaction, address: str
     ) -> CallbackVerdict:
-        """Count and record a verdict, and return what the session is told."""
+        """Count and record a verdict, and return the one that the session gets."""
         self._tally.count(verdict)
         if not self._rules.enforce:
             verdict = self._shadow(session, transaction, address, verdict)
@@ -325,7 +325,7 @@ _NULL_SENDER = CallbackVerdict(Status.ERROR, "null_sender", "the null sender has
 
 
 def record(transaction: Transaction, verdict: CallbackVerdict) -> None:
-    """Set the message's context variables, Momentum's smtp_cbv_result and our own, and what the log tells of it."""
+    """Set the message's context variables, Momentum's smtp_cbv_result and our own, and what the log says about it."""
     transaction.callback = verdict
     transaction.context |= {
         "smtp_cbv_result": _RESULT[verdict.status],

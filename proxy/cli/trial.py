@@ -182,7 +182,7 @@ class TrialHost(SessionHost):
         return super().callback(address, sender)
 
     async def greylisted(self, name: str) -> float:
-        """Let the mail pass: a trial is no attempt."""
+        """Let the mail pass: a trial does not count as an attempt."""
         self.lines.append(f"(would ask the greylist {name})")
         return 0.0
 

@@ -124,7 +124,7 @@ class Web:
 
 
 def _encoder(accepted: str) -> tuple[Callable[..., bytes], str]:
-    """Return the format that a client prefers; the usual one if it writes a version that is no number."""
+    """Return the format that a client prefers; the usual one if it writes a version that is not a number."""
     try:
         return choose_encoder(accepted)
     except (TypeError, ValueError):

@@ -41,7 +41,7 @@ def key_of(query: str, parameters: Parameters, most: int) -> bytes:
 
 @dataclass(slots=True)
 class Counts:
-    """What `ds_core stats` tells of a source; all of it can be added up over workers."""
+    """What `ds_core stats` says about a source; all of it can be added up over workers."""
 
     elements: int = 0
     hits: int = 0

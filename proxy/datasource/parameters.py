@@ -22,7 +22,7 @@ LONGEST_QUERY = 65_536
 
 
 class Dialect(Enum):
-    """How a kind of database writes text, comments and placeholders; the pattern skips what is no placeholder."""
+    """How a kind of database writes text, comments and placeholders; the pattern skips what is not a placeholder."""
 
     SQLITE = r"'(?:[^']|'')*(?:'|\Z) | \"(?:[^\"]|\"\")*(?:\"|\Z) | `[^`]*(?:`|\Z) | \[[^\]]*(?:\]|\Z)"
     PGSQL = (

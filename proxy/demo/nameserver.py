@@ -53,7 +53,7 @@ class DemoNameserver(asyncio.DatagramProtocol):
         self._transport = cast(asyncio.DatagramTransport, transport)
 
     def datagram_received(self, data: bytes, addr: tuple[str, int]) -> None:
-        """Answer one query; what is no query is dropped, as a name server does."""
+        """Answer one query; anything else is dropped, as a name server does."""
         try:
             query = dns.message.from_wire(data)
         except dns.exception.DNSException:

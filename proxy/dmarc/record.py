@@ -53,7 +53,7 @@ class PolicyRecord:
 
 
 MOST_OCTETS = 4096
-"""Longer records are cut: no policy needs that much."""
+"""Longer records are cut: no policy needs more."""
 
 MOST_REPORTS = 10
 

@@ -27,7 +27,7 @@ class Event:
 
     name: str
     when: str
-    """What it tells, for the reference page."""
+    """What it says, for the reference page."""
     fields: str = ""
     optional: str = ""
     levels: tuple[str, ...] = ("info",)

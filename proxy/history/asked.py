@@ -47,7 +47,7 @@ class Asked:
         self._ended = False
 
     def note(self, *answer: Part) -> None:
-        """Keep an answer, or count it. One that comes after the hook's end is told at once."""
+        """Keep an answer, or count it. One that comes after the hook's end is reported at once."""
         if self._kept >= MOST_ANSWERS:
             self._dropped += 1
             return
@@ -77,7 +77,7 @@ class Asked:
 
 
 def asked_by(session: Session, phase: Phase) -> Asked:
-    """Return what notes the answers of the hook that runs; outside of one, what tells each at once."""
+    """Return what notes the answers of the hook that runs; outside a hook, what reports each at once."""
     found = _ASKED.get()
     if found is None:
         found = Asked(session, phase)

@@ -102,11 +102,11 @@ class OpenFile:
     """The file of one day, which only this process writes. It is created if necessary."""
 
     def __init__(self, file: DayFile, *, mark: str) -> None:
-        """Open it. `mark` tells which key its hashes have.
+        """Open it. `mark` says which key its hashes have.
 
         Raises:
             sqlite3.Error, OSError: it cannot be used.
-            OtherFile: it is no file of this version, has another mark, or another process writes it: after a reload,
+            OtherFile: it is not a file of this version, has another mark, or another process writes it: after a reload,
                 two control processes write, and each numbers its rows itself.
         """
         make_private(file.path)

@@ -187,7 +187,7 @@ class Rows:
         return known
 
     def _note_client_of(self, known: _Session, event: Event) -> None:
-        """Note what an event tells of its session's client."""
+        """Note what an event says about its session's client."""
         client = event.get("client")
         if client is None:
             return

@@ -84,7 +84,7 @@ class Counters:
         return link
 
     def shut(self) -> None:
-        """The workers are sent away. Their places stay theirs: another keeper is told of them."""
+        """The workers are sent away. Their places stay theirs: they report them to another keeper."""
         self.counting.pause()
         for owner in self._links:
             self.counting.disconnect(owner)

@@ -126,7 +126,7 @@ class Performed(msgspec.Struct, array_like=True, tag=12, gc=False):
 
 
 class Remembered(msgspec.Struct, array_like=True, tag=4):
-    """Some of the verdicts in memory. `mark` tells by which secret their keys were made."""
+    """Some of the verdicts in memory. `mark` says with which secret their keys were made."""
 
     mark: str
     entries: Sequence[tuple[bytes, Packed]]

@@ -144,7 +144,7 @@ async def _locked(path: Path) -> AsyncIterator[None]:
 
 
 async def _built(asked: dict[str, Any], rows: Sequence[Sequence[object]], at: Sequence[int]) -> dict[str, Any]:
-    """Run the building process; return what it tells."""
+    """Run the building process; return what it reports."""
     place = Path(proxy.__file__).parent.parent
     process = await asyncio.create_subprocess_exec(
         sys.executable,

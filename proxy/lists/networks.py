@@ -29,7 +29,7 @@ _PREFIX = re.compile(r"(\d{1,3})(?:\.(\d{1,3}))?(?:\.(\d{1,3}))?(?:\.(\d{1,3}))?
 
 
 class NotANetwork(ValueError):
-    """The text is no network."""
+    """The text is not a network."""
 
 
 class TooMany(Exception):

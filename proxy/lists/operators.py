@@ -24,7 +24,7 @@ from proxy.lists.region import Full, Region
 log = get_logger()
 
 LOOK_SECONDS = 1.0
-"""How soon the log tells that an entry has ended. It counts no longer at once."""
+"""How soon the log says that an entry has ended. The entry stops counting at once."""
 
 _NAME = "lists.json"
 _MOST_OCTETS = 8 << 20

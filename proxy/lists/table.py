@@ -27,7 +27,7 @@ NOT_LISTED = -1
 
 
 class Broken(Exception):
-    """A file is no table."""
+    """A file is not a table."""
 
 
 # ---------------------------------------------------------------- making

@@ -233,7 +233,7 @@ def mailbox_of(text: str) -> Path | None:
 
 
 def said_by(sender: str) -> str | None:
-    """Return a sender as a probe says it, empty for the null sender; None if it is no address."""
+    """Return a sender as a probe says it, empty for the null sender; None if it is not an address."""
     if not sender:
         return ""
     path = mailbox_of(sender)

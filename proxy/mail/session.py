@@ -202,7 +202,7 @@ class Transaction(AiosmtpdEnvelope):
         self.evidence: Evidence = NO_EVIDENCE
         """What modules found about who sent the message."""
         self.dmarc: Mapping[str, Any] | None = None
-        """What an aggregate report tells of the message."""
+        """What an aggregate report says about the message."""
 
     def begin(self, path: Path, parameters: dict[str, str | None]) -> None:
         """Record an accepted MAIL FROM in the fields of Ringback and of aiosmtpd."""

@@ -28,7 +28,7 @@ WORKER = Label("worker", most=257)
 COMMAND = Label(
     "phase", ("connect", "ehlo", "starttls", "auth", "xclient", "mailfrom", "rcptto", "data", "each_rcpt", OTHER)
 )
-"""Where a command stands; `other` is RSET, NOOP, VRFY, HELP, QUIT and what is no command."""
+"""The phase of a command; `other` is RSET, NOOP, VRFY, HELP, QUIT and anything that is not a command."""
 
 CLASS = Label("class", ("2xx", "3xx", "4xx", "5xx"))
 REFUSED = Label("class", ("4xx", "5xx"))

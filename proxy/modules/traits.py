@@ -1,4 +1,4 @@
-"""What a prepared stanza tells the checks: whether it makes mail, reads bodies, or depends on files of this machine."""
+"""What the checks learn from a stanza: whether it makes mail, reads bodies, or depends on files of this machine."""
 
 from __future__ import annotations
 

@@ -134,7 +134,7 @@ class Sampler:
         return [(value, [getattr(each, name)[value] for each in self.samples]) for value in label.values]
 
     def of_the_minute(self, name: str) -> dict[str, int]:
-        """Return how much a value has grown within the last minute."""
+        """Return by how much a value has grown within the last minute."""
         new, old = getattr(self.samples[-1], name), getattr(self.before, name)
         return {value: max(0, count - old.get(value, 0)) for value, count in new.items()}
 

@@ -59,7 +59,7 @@ class Step:
     gap: int = 0
     """How long nothing happened before it, in milliseconds, if that is worth a look."""
     told: bool = False
-    """Whether it is told from the result, because its words were not kept."""
+    """Whether it is inferred from the result, because its words were not kept."""
     title: str = ""
     excerpt: Excerpt | None = None
     callback: bool = False

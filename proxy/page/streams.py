@@ -33,7 +33,7 @@ Parts = Mapping[str, str]
 
 @dataclass(slots=True)
 class View:
-    """A view whose parts change. `stamp` tells whether they may have, at little cost."""
+    """A view whose parts change. `stamp` says at little cost whether they may have changed."""
 
     stamp: Callable[[], object]
     render: Callable[[], Parts]

@@ -50,7 +50,7 @@ class Assembly:
     changes: Changes = ()
     """The settings of the console in it."""
     serial: int = 0
-    """When they were made, on the monotonic clock in nanoseconds: what is told late must not undo newer ones."""
+    """When they were made, on the monotonic clock in nanoseconds: a late message must not undo newer ones."""
 
     @property
     def metric_names(self) -> Names:

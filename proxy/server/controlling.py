@@ -58,7 +58,7 @@ MOST_TOLD, LONGEST_TOLD = 100, 65536
 """Lines of the supervisor that are read at once, and octets of each."""
 
 NICENESS = 10
-"""The control process gets a tenth of a processor that a worker wants, too: after a restart it has much to write."""
+"""If a worker wants the processor too, the control process gets a tenth: after a restart it has a lot to write."""
 
 
 def be_less_important() -> None:

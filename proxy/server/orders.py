@@ -19,4 +19,4 @@ EX_SOFTWARE = 70
 SUPERVISORS_SIGNALS = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP, signal.SIGCHLD, signal.SIGUSR1)
 
 RESERVED_SIGNALS = (signal.SIGUSR1, signal.SIGUSR2)
-"""Ignored until a process has its handlers. SIGUSR1 opens the log again; SIGUSR2 asks a worker for its stack."""
+"""Ignored until a process has its handlers. SIGUSR1 reopens the log; SIGUSR2 asks a worker for its stack."""

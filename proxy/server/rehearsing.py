@@ -1,4 +1,4 @@
-"""`Rehearsals`: tries one configuration at a time in a child of the supervisor, and tells who wanted to know."""
+"""`Rehearsals`: tries one configuration at a time in a child of the supervisor, and reports to the caller."""
 
 from __future__ import annotations
 
@@ -49,7 +49,7 @@ class Rehearsals:
         self._selector.register(child, selectors.EVENT_READ, self._hear)
 
     def kill(self) -> None:
-        """End the child; nobody is told."""
+        """End the child, without a report."""
         if self._child is not None:
             self._selector.unregister(self._child)
             self._child.kill()

@@ -315,7 +315,7 @@ def _relayed_to(main: _MainCf, smarthost: str, others: tuple[str, ...]) -> str:
 
 
 def _own_address(main: _MainCf) -> str:
-    """Return where this Postfix takes mail: the first smtpd of master.cf that is not for submission."""
+    """Return where this Postfix accepts mail: the first smtpd of master.cf that is not for submission."""
     try:
         lines = _logical(main.files.text("master.cf"))
     except Absent:

@@ -316,7 +316,7 @@ class Connection:
             self._wake(None)
 
     def _read_less(self) -> None:
-        """Let reads be small from now on. Clients that pipeline much would hold half a megabyte each."""
+        """Let reads be small from now on. Clients that pipeline a lot would hold half a megabyte each."""
         self.transport.set_protocol(SmallReads(self.protocol))
 
     @property

@@ -28,7 +28,7 @@ class Pace:
         session_ends: float = math.inf,
         loop: asyncio.AbstractEventLoop | None = None,
     ) -> None:
-        """Start counting. A timeout or rate of 0 is no limit; if both are 0, only the session's end applies."""
+        """Start counting. A timeout or rate of 0 means no limit; if both are 0, only the session's end applies."""
         self._connection, self._timeout, self._rate = connection, block_timeout, octets_a_second
         self._loop = loop or asyncio.get_running_loop()
         self._ends = session_ends

@@ -285,7 +285,7 @@ class SessionHooks:
 
 @runtime_checkable
 class HooksIntoSession(Protocol):
-    """A validator that also hooks into what is no phase."""
+    """A validator that also has hooks outside the phases."""
 
     def session_hooks(self) -> SessionHooks:
         """Return its hooks."""
@@ -326,7 +326,7 @@ class Front:
     dialogues: Allowance | None = None
     """How many refusals are told with their dialogue; None without a history."""
     counting: Counting = field(default_factory=MemoryCounting)
-    """Counts what is no client's: the turns of all messages."""
+    """Counts what does not belong to a client: the turns of all messages."""
     shared: SharedLimits | None = None
     """Counts clients' limits for all workers and machines; None if this worker counts alone."""
     rates: Buckets = field(default_factory=Buckets)

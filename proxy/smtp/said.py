@@ -24,10 +24,10 @@ _TIME = re.compile(rb"^[\1\2](\d+)\x03", re.MULTILINE)
 _STAMP = re.compile(rb"([\1\2])(?:(\d+)\x03)?")
 
 MOST_OF_SESSION = 4
-"""Refusals of a session whose dialogue is told; what was said since the one before is told with each."""
+"""How many refusals of a session log their dialogue: each with what was said since the one before."""
 
 MOST_A_MINUTE = 300
-"""Refusals whose dialogue a worker tells in a minute."""
+"""How many refusals per minute log their dialogue in a worker."""
 
 _SAFE = re.compile(
     rb"(?:MAIL FROM ?:|RCPT TO ?:).*|(?:EHLO|HELO) \S+|BDAT \d+(?: LAST)?|DATA|RSET|NOOP|QUIT|HELP|STARTTLS",
@@ -60,7 +60,7 @@ class Allowance:
 
 
 def tell_dialogue(session: str, client: str, connection: Connection, allowance: Allowance) -> None:
-    """Log what was said since the last refusal, if that is not too much."""
+    """Log what was said since the last refusal, if it is not too long."""
     said = bytes(connection.said[-MOST_SAID:])
     connection.said.clear()
     connection.dialogues += 1

@@ -1,4 +1,4 @@
-"""The PROXY header that tells the next hop who the client is (the PROXY protocol's specification, version 2)."""
+"""The PROXY header that names the client to the next hop (the PROXY protocol's specification, version 2)."""
 
 from __future__ import annotations
 

@@ -379,7 +379,7 @@ class UpstreamRelay:
             self._cut("aborted")
 
     def _lost(self, error: Exception) -> Lost:
-        """Drop the connection; the exception tells whether another transaction had it before."""
+        """Drop the connection; the exception says whether another transaction had it before."""
         if isinstance(error, Lost):  # it was dropped then
             return Lost(used=error.used)
         used = self._passage.stage in HOLDING and self._passage.connection.used

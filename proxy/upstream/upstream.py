@@ -58,7 +58,7 @@ class Upstream:
 
     @property
     def tells_clients(self) -> bool:
-        """Whether a connection is told who the client is, so that it belongs to the client's session."""
+        """Whether the client is announced on a connection, so that the connection belongs to the client's session."""
         return self.policy.xclient != "no" or self.sends_headers
 
     @property

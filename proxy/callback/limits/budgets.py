@@ -277,7 +277,7 @@ class Storms:
         return watch is not None and self._goes_on(domain, watch)
 
     def _goes_on(self, domain: str, watch: _Watch) -> bool:
-        """Whether a storm rages; its end is told when the domain is asked about for the first time after it."""
+        """Whether a storm rages; its end is logged when the domain is next asked about."""
         if not watch.until:
             return False
         if self._clock() < watch.until:

@@ -69,7 +69,7 @@ class Score:
 
     @property
     def heaviest(self) -> Hit:
-        """The listing that the client is told of."""
+        """The listing that the client's reply names."""
         return max(self.hits, key=lambda each: each.weight)
 
     @property

@@ -95,7 +95,7 @@ class Greylister:
         return max(waits)
 
     def look(self, session: Session) -> Greylist | None:
-        """Return the question whether the current recipient's mail passes, which is no attempt; None if none is."""
+        """Return the question whether the current recipient's mail passes, which is not an attempt; None if none is."""
         recipient = session.current_recipient
         if recipient is None or session.can_relay or self._needs_name(session) or self._is_listed(session):
             return None
@@ -210,5 +210,5 @@ class Greylister:
 
 
 def seconds_left(wait: float) -> str:
-    """Return seconds as a reply tells them."""
+    """Return seconds as a reply shows them."""
     return str(math.ceil(wait))

@@ -77,7 +77,7 @@ class GreylistValidator:
     """Seconds: a host name may have to be looked up."""
 
     uses = Uses(frozenset({"spf"}), frozenset({"client_name"}), asks_others=True)
-    """It begins when all before it have passed: mail that is refused anyway is no attempt."""
+    """It begins when all modules before it have passed: mail that is refused anyway is not an attempt."""
 
     def __init__(self, name: str, options: GreylistOptions, greylister: Greylister) -> None:
         """Decide with `greylister`."""

@@ -164,6 +164,6 @@ def _asks(operation: Any) -> Ask:
 
 
 def _heard(answer: asyncio.Future[Any]) -> None:
-    """The script may never ask. Then that there is no answer is no error."""
+    """The script may never ask. Then a missing answer is not an error."""
     if not answer.cancelled():
         answer.exception()

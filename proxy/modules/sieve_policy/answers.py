@@ -1,4 +1,4 @@
-"""With History_Answers: what a script asks outside itself, and what it is told, in order.
+"""With History_Answers: what a script asks outside itself, and the answers, in order.
 
 With these answers and the session, a script can be run again later with the same result.
 """
@@ -93,7 +93,7 @@ class RecordingHost(SessionHost):
 
     @property
     def connection(self) -> SessionConnection:
-        """Note the client's name, which DNS tells."""
+        """Note the client's name, which comes from DNS."""
         return _RecordedConnection(self._session, self._services, self)
 
 

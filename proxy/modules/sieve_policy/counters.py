@@ -149,7 +149,7 @@ class SessionCounters:
     def __init__(
         self, session: Session, counters: ScriptCounters, phase: Phase = Phase.CONNECT, note: Note | None = None
     ) -> None:
-        """`note` gets what a script is told."""
+        """`note` gets the answers that a script gets."""
         self._session, self._counters, self._note = session, counters, note
         self.ahead = counters.ahead(session, phase)
 

@@ -1,4 +1,4 @@
-"""What `ec_dkim_sign` is told, and the letters that it signs."""
+"""The settings of `ec_dkim_sign`, and the letters that it signs."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The module: it checks the EHLO name, tells scripts, and rejects."""
+"""The module: it checks the EHLO name, gives scripts the result, and rejects."""
 
 from __future__ import annotations
 

@@ -252,7 +252,7 @@ class _Walk:
         self._route(recipient)
 
     def _route(self, recipient: Recipient) -> None:
-        """Say which next hop takes the recipient. Its answer is the client's, and is not asked for."""
+        """Say which next hop gets the recipient. Its answer is the client's, and is not asked for."""
         path = recipient.destination
         upstream = self._place.router.of_recipient(path.domain, self._session.transaction.binding, path.gateway)
         known = {pool.name: pool for pool in self._place.pools.all}

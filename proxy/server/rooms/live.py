@@ -51,7 +51,7 @@ class _Gathered:
             self._loop.call_soon_threadsafe(self._woken.set)
 
     async def batches(self) -> AsyncIterator[dict[str, Any]]:
-        """Yield what has come, and how much was lost."""
+        """Yield what has come, and how many rows were lost."""
         while True:
             await self._woken.wait()
             self._woken.clear()

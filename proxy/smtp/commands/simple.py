@@ -31,7 +31,7 @@ def help_(_dialogue: Dialogue, _argument: bytes) -> Answer:
 
 
 def vrfy(dialogue: Dialogue, argument: bytes) -> Answer:
-    """VRFY: only a module's hook tells whether a user exists (RFC 5321 section 3.5.3)."""
+    """VRFY: only a module's hook says whether a user exists (RFC 5321 section 3.5.3)."""
     if not argument:
         return replies.BAD_SYNTAX
     hook = dialogue.front.hooks.vrfy
