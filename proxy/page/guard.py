@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from ipaddress import IPv4Network, IPv6Network, ip_address
 from typing import TypeAlias
 
@@ -74,9 +74,9 @@ class Guard:
 
     names: frozenset[str]
     """Hosts besides addresses, in lower case."""
-    near: Sequence[Network] = ()
+    near: Sequence[Network]
     """Networks that count as loopback."""
-    passes: Passes = field(default_factory=Passes)
+    passes: Passes
 
     def is_near(self, client: str | None) -> bool:
         """Return whether a client is on this machine, or on a network that counts as it."""

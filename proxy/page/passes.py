@@ -12,9 +12,6 @@ from dataclasses import dataclass
 from proxy.mail.session import client_network_of
 from proxy.page.routes import Role
 
-KEY = secrets.token_bytes(32)
-"""Signs cookies. It is made before the control process is forked, so a login outlives a reload, but not a restart."""
-
 PASS_SECONDS = 12 * 3600
 LINK_SECONDS = 600
 
@@ -33,7 +30,7 @@ Clock = Callable[[], float]
 class Passes:
     """Signs and reads cookies. Nothing is kept of them, so logins cost no memory."""
 
-    def __init__(self, key: bytes = KEY, clock: Clock = time.time) -> None:
+    def __init__(self, key: bytes, clock: Clock = time.time) -> None:
         self._key, self._clock = key, clock
 
     def issue(self, role: Role) -> str:

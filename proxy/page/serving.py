@@ -26,7 +26,7 @@ from proxy.page.live import Live
 from proxy.page.logins import Logins
 from proxy.page.operating import Operating
 from proxy.page.overview import Overview
-from proxy.page.passes import Links
+from proxy.page.passes import Links, Passes
 from proxy.page.rendering import Rendering, static_files
 from proxy.page.routes import Role
 from proxy.page.running import Ask, Running
@@ -51,9 +51,9 @@ class Page:
 
     def __init__(
         self, core: CoreOptions, health: Health, ask: Ask, commands: Commands, sockets: Sequence[socket.socket],
-        history: HistorySettings,
+        history: HistorySettings, key: bytes,
     ) -> None:  # fmt: skip
-        """Nothing is served before `start`."""
+        """Nothing is served before `start`. `key` signs the cookies of logins."""
         self._core, self._health, self._ask, self._commands, self._sockets = core, health, ask, commands, sockets
         self.live = Live()
         self._sampler = Sampler(health.watched)
@@ -61,7 +61,7 @@ class Page:
         self._searching = Searching(history)
         self._streams = Streams()
         names = {"localhost", core.hostname, socket.gethostname(), *core.web_hosts}
-        self._guard = Guard(frozenset(each.lower() for each in names), core.web_plain_networks)
+        self._guard = Guard(frozenset(each.lower() for each in names), core.web_plain_networks, Passes(key))
         self._servers: list[asyncio.Server] = []
         self._runner: web.AppRunner | None = None
         self._files = static_files()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+import secrets
 import socket
 from collections.abc import Callable, Sequence
 from contextlib import suppress
@@ -53,6 +54,9 @@ def be_control(assembly: Assembly, watched: Watched, pages: Sequence[socket.sock
     be_less_important()
     return live(lambda: _control(assembly, watched, pages, post), assembly.core, post, worker=CONTROL)
 
+
+COOKIE_KEY = secrets.token_bytes(32)
+"""Signs logins of the page. It is made before control is forked: a login outlives a reload, but not a restart."""
 
 MOST_TOLD, LONGEST_TOLD = 100, 65536
 """Lines of the supervisor that are read at once, and octets of each."""
@@ -152,7 +156,7 @@ def observing(
 def _page(served: Served, commands: Commands, sockets: Sequence[socket.socket], history: HistorySettings) -> Page:
     from proxy.page.serving import Page  # noqa: PLC0415 - as below
 
-    return Page(served.core, served.health, served.processes.ask, commands, sockets, history)
+    return Page(served.core, served.health, served.processes.ask, commands, sockets, history, COOKIE_KEY)
 
 
 def _running(

@@ -70,6 +70,7 @@ async def opened(
         all_commands(served),
         [bound],
         settings(folder, on=history_on),
+        b"k" * 32,
     )
     await page.start()
     try:

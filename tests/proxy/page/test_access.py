@@ -331,7 +331,7 @@ async def test_a_path_without_a_slash_is_answered(tmp_path: Path) -> None:
 
 async def test_without_tls_a_client_elsewhere_is_cut_off(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     networks = (ip_network("172.16.0.0/12"),)
-    guard = Guard(frozenset(), networks)
+    guard = Guard(frozenset(), networks, Passes(b"k" * 32))
     for client in ("127.0.0.1", "::1", "::ffff:127.0.0.1", "172.18.0.1"):
         assert guard.is_near(client), client
     for client in ("192.0.2.1", "::ffff:192.0.2.1", "", "fe80::1%eth0", "evil.test"):
