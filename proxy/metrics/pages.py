@@ -8,15 +8,15 @@ from proxy.metrics.table import LAYOUT
 _HEAD = """\
 # Metrics
 
-This page is generated from `proxy/metrics/`. [Metrics and health](operating.md#metrics-and-health) tells how to read
+This page is generated from `proxy/metrics/`. [Metrics and health](operating.md#metrics-and-health) says how to read
 them.
 
-Counters never fall: not if a process is replaced, and not at a reload, whatever the new configuration no longer names.
-They begin at 0 when the service is started. Label values come from the sets below. `listener`, `upstream`, `script` and
-`certificate` are as the configuration names them; what has no place of its own is `other`. No label has an address, a
-domain, a client or a text.
+Counters never fall, even if a process is replaced or a reload removes what they count. They begin at 0 when the service
+starts. Label values come from the sets below. `listener`, `upstream`, `script` and `certificate` are as the
+configuration names them; what has no place of its own is `other`. No label has an address, a domain, a client or a
+text.
 
-| metric | type | labels | what it tells |
+| metric | type | labels | meaning |
 |---|---|---|---|
 """
 

@@ -47,7 +47,7 @@ def ec_get_message_num_retries() -> int:
 def ec_get_message_protocol() -> str:
     """Return the protocol that the message was received with: always `ESMTP`, as Momentum calls its SMTP listeners.
 
-    With TLS, after AUTH and after HELO it is `ESMTP` too. `vctx_conn "tls"` and `vctx_conn "auth_user"` tell more.
+    With TLS, after AUTH and after HELO it is `ESMTP` too. Use `vctx_conn "tls"` and `vctx_conn "auth_user"` instead.
     """
     return "ESMTP"
 

@@ -54,7 +54,7 @@ def ec_throttle_create(frame: Frame, name: str, limit: str) -> None:
 
 @sieve_function()
 def ec_throttle_inc(frame: Frame, name: str) -> Soon[None]:
-    """Count an event. A throttle never blocks by itself; `ec_throttle_check` tells whether there were too many."""
+    """Count an event. A throttle never blocks by itself; `ec_throttle_check` says whether there were too many."""
     return frame.host.counters.add_to_throttle(name, 1, shared=False)
 
 

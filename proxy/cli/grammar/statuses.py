@@ -42,7 +42,7 @@ STATUSES = (
     Status(
         exits.USAGE,
         ("config", "sieve", "password", "cache", "why"),
-        "an argument is wrong, such as one that is no address",
+        "an argument is wrong, for example not an address",
     ),
     Status(exits.USAGE, ("probe",), "an argument is not an address; with `--file`, the other addresses were probed"),
     Status(exits.SCRIPT, ("sieve",), "the script has errors or failed at run time"),
