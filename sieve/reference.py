@@ -103,12 +103,5 @@ def markdown(library: Library) -> str:
     missing = sorted(set(manual.FUNCTIONS) - set(library.functions) - set(manual.REFUSED))
     lines += ["# Not in Ringback", "", "Loading a script that uses one of these Momentum functions is an error.", ""]
     lines += [f"- `{name}`: {manual.REFUSED[name]}." for name in sorted(set(manual.REFUSED) - set(library.functions))]
-    lines += [""]
-    lines += [
-        "# Not yet in Ringback",
-        "",
-        "Ringback does not have these functions of the Momentum manual. Loading a script that uses one",
-    ]
-    lines += ["is an error that names the function.", ""]
-    lines += [f"- `{name}` ({legal_in(manual.FUNCTIONS[name])})" for name in missing]
+    lines += [f"- `{name}` ({legal_in(manual.FUNCTIONS[name])})." for name in missing]
     return "\n".join(lines) + "\n"
