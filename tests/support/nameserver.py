@@ -48,6 +48,8 @@ FAULTS = frozenset(
 
 LATE_SECONDS = 0.4
 
+_MOST_PORTS = 20
+
 _EVERY_TYPE = "ANY"
 
 
@@ -82,12 +84,18 @@ class ScriptedNameserver:
         self._names.add(name)
 
     async def __aenter__(self) -> Self:
-        """Serve. TCP is bound first: a port that is free for it is as good as always free for UDP, too."""
-        self._server = await asyncio.start_server(self._over_tcp, "127.0.0.1", 0)
-        self.port = self._server.sockets[0].getsockname()[1]
+        """Serve. TCP is bound first; a port that somebody else has for UDP is left."""
         loop = asyncio.get_running_loop()
-        self._transport, _ = await loop.create_datagram_endpoint(lambda: _Udp(self), ("127.0.0.1", self.port))
-        return self
+        for _ in range(_MOST_PORTS):
+            self._server = await asyncio.start_server(self._over_tcp, "127.0.0.1", 0)
+            self.port = self._server.sockets[0].getsockname()[1]
+            try:
+                self._transport, _ = await loop.create_datagram_endpoint(lambda: _Udp(self), ("127.0.0.1", self.port))
+            except OSError:
+                self._server.close()  # a server that stays open keeps the loop from ending
+            else:
+                return self
+        raise AssertionError("no port is free for TCP and UDP")
 
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None
