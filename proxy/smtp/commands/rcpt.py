@@ -117,7 +117,8 @@ def _recipients_ahead(front: Front, session: Session, buffer: bytearray) -> dict
     """Return the recipients of the RCPT commands at the head of the buffer that only the next hop judges, by argument.
 
     If policy or a rate limit applies, recipients are sent one by one, because a recipient that the next hop accepted
-    must also be accepted towards the client.
+    must also be accepted towards the client. The look ends at a repeated recipient: each line adds one, or the buffer
+    of a client that repeats itself would be read for every command.
     """
     if front.pipeline.judges_recipients or session.options.recipient_rate_per_client.count:
         return {}
@@ -125,6 +126,8 @@ def _recipients_ahead(front: Front, session: Session, buffer: bytearray) -> dict
     at, most, refused, utf8 = 0, _room(session), 0, session.transaction.smtp_utf8
     while len(found) < most and refused < MOST_AHEAD and (end := buffer.find(b"\r\n", at)) >= 0:
         argument = _argument(bytes(buffer[at:end]))
+        if argument in found:
+            break
         recipient = recipient_of(argument, session.options, front.capabilities, utf8=utf8) if argument else None
         if type(recipient) is not Recipient:
             break

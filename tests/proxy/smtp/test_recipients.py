@@ -6,6 +6,7 @@ import pytest
 
 from proxy.mail.session import Session
 from proxy.mail.verdict import PASS, Verdict
+from proxy.smtp.arguments import recipient_of
 from sieve.phases import Phase
 from tests.support.exchanger import EXTENSIONS, Dialogue, Exchanger, Step, says
 from tests.support.inbox import Inbox
@@ -178,3 +179,22 @@ async def test_deferred_an_upstream_that_is_down_is_451_at_the_dot(*, gone: bool
             await upstream.stop()
         answer = await client.content(LETTER)
         assert answer == ("451 4.4.1 Next-hop server is unreachable, try again later" if gone else ACCEPTED)
+
+
+@pytest.mark.parametrize("asked", [[BOB] * 900, [BOB, CAROL] * 450], ids=["one", "two"])
+async def test_who_repeats_recipients_does_not_have_them_read_again_and_again(
+    asked: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    read = 0
+
+    def counted(*arguments: object, **options: object) -> object:
+        nonlocal read
+        read += 1
+        return recipient_of(*arguments, **options)  # type: ignore[arg-type]
+
+    monkeypatch.setattr("proxy.smtp.commands.rcpt.recipient_of", counted)
+    async with Exchanger() as upstream, serving(upstream) as stage:
+        client = await stage.greeted()
+        answers = await client.pipeline(f"MAIL FROM:<{ALICE}>", *rcpts(*asked))
+        assert len(answers) == len(asked) + 1
+        assert read <= 6 * len(asked)
