@@ -221,7 +221,7 @@ async def test_a_reload_under_load_keeps_what_was_found_out_and_the_probes_in_fl
     upstream = await stage.upstream()
     where = '"memory"' if store == "memory" else f'"sqlite://{tmp_path}/callback.db"'
     ringback = await kept(stage, upstream, store=where, script=SCRIPT_WITH_REASON)
-    load = Load(ringback, upstream)
+    load = Load(ringback, upstream, reloads=True)
     async with load.under_way(), clients(ringback, 6) as before:
         first = keeper(ringback)
         await ask_all(before, "nobody@refusing.test")
