@@ -141,7 +141,7 @@ class Reception:
             raise Discarded
         message.forget()
         if message.head_changed:
-            head = stuffed(message.head_bytes())
+            head = await message.stuffed_head()
         began = time.monotonic()
         await self._relay.begin()
         # Pass the gathered octets on without keeping them: 200 large messages at once would use 50 MiB.

@@ -107,3 +107,20 @@ def test_letter_case_and_foreign_octets_are_the_same_in_pieces() -> None:
     text = ("a\u00e9\udce9Z\u0131\u00df" * 10_000) + "\ud800"
     assert matching.casemapped(text) == "".join(each.upper() if each.isascii() else each for each in text)
     assert patterns.decoded(patterns.encoded(text[:-1])) == text[:-1]
+
+
+async def test_a_long_header_section_that_was_edited_is_put_together_beside_the_event_loop(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    watched = Watched(message.stuffed)
+    monkeypatch.setattr(message, "stuffed", watched.called)
+    for raw in (b"a:\r\n" * 20_000, b".a: b\r\n" * 20_000):
+        letter = message.Message(raw)
+        await letter.take_apart()
+        letter.add_header("X", "y")
+        assert await letter.stuffed_head() == b"X: y\r\n" + raw.replace(b".", b"..")
+    assert "MainThread" not in watched.threads
+    short = message.Message(b"a: b\r\n")
+    short.add_header("X", "y")
+    assert await short.stuffed_head() == b"X: y\r\na: b\r\n"
+    assert "MainThread" in watched.threads
