@@ -160,8 +160,8 @@ class Conversation:
         last: dict[str, Any] = {"ok": True}
         try:
             asked = _asked(line)
-            texts = {str(name): str(text) for name, text in asked.get("texts", {}).items()}
-            line, reason = str(asked.get("command", "")), printable(str(asked.get("reason", "")))
+            texts = {str(name): _encodable(str(text)) for name, text in asked.get("texts", {}).items()}
+            line, reason = _encodable(str(asked.get("command", ""))), printable(str(asked.get("reason", "")))
             async with aclosing(self._answers(line, texts, reason)) as answers:
                 async for result in answers:
                     row = {"value": result.value} if asked.get("json") else {"lines": result.lines}
@@ -219,6 +219,11 @@ def _asked(line: str) -> dict[str, Any]:
     if not isinstance(found.get("texts", {}), dict):
         raise Refused("texts is no JSON object: write names and their texts")
     return found
+
+
+def _encodable(text: str) -> str:
+    """Return a text without lone surrogates, which JSON may have: what cannot be sent on is escaped, as in a line."""
+    return text.encode("utf-8", "backslashreplace").decode("utf-8")
 
 
 async def _first(

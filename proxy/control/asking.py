@@ -32,6 +32,9 @@ from proxy.keeper.messages import Hello
 ANSWER_SECONDS = 2.0
 """How long a question waits, unless it says otherwise."""
 
+AGAIN_SECONDS = 1.0
+"""After this time, a process is asked again for a stream that has failed."""
+
 
 @dataclass(frozen=True, slots=True)
 class Told:
@@ -186,9 +189,10 @@ class Processes:
             async with asyncio.timeout(seconds):
                 message = await answered
         except TimeoutError:
-            process.waiting.pop(number, None)
-            process.link.send(Stop(number))
             return Told(process, error=f"no answer within {seconds:g} s")
+        finally:
+            if process.waiting.pop(number, None) is not None:  # too late, or whoever asked has left
+                process.link.send(Stop(number))
         if isinstance(message, Answer):
             return Told(process, message.answer)
         if isinstance(message, Failed) and message.unknown:
@@ -261,8 +265,15 @@ class Processes:
         if isinstance(message, Answer):
             for each in tuple(stream.listeners):
                 each.heard(process, message.answer)
-        else:
-            process.waiting.pop(message.number, None)
+            return
+        process.waiting.pop(message.number, None)
+        stream.numbers.pop(process, None)
+        if isinstance(message, Failed) and not message.unknown:  # such as: too many other questions were open
+            asyncio.get_running_loop().call_later(AGAIN_SECONDS, self._join_again, stream, process)
+
+    def _join_again(self, stream: _Stream, process: Process) -> None:
+        if stream in self._streams and process in self._known and process not in stream.numbers:
+            self._join(stream, process)
 
     def unsubscribe(self, subscription: Subscription) -> None:
         """Hear no more; the last one ends the streams."""

@@ -9,7 +9,8 @@ from __future__ import annotations
 import asyncio
 import inspect
 import socket
-from collections.abc import AsyncIterator, Callable, Mapping
+from collections.abc import AsyncGenerator, Callable, Mapping
+from contextlib import aclosing
 from typing import Any, TypeAlias
 
 from proxy.base.log import get_logger
@@ -154,11 +155,17 @@ class Answerer:
         finally:
             self._open.pop(ask.number, None)
 
-    async def _stream(self, link: Link[Asking], ask: Ask, answers: AsyncIterator[Any]) -> None:
+    async def _stream(self, link: Link[Asking], ask: Ask, answers: AsyncGenerator[Any, Any]) -> None:
+        """Send answers until one cannot be sent: whoever asked then begins anew."""
         try:
-            async for answer in answers:
-                if link.unread < _MOST_UNREAD:
-                    link.send(_checked(ask, answer))
+            async with aclosing(answers):
+                async for answer in answers:
+                    if link.unread >= _MOST_UNREAD:
+                        continue
+                    checked = _checked(ask, answer)
+                    link.send(checked)
+                    if isinstance(checked, Failed):
+                        return
         finally:
             link.send(End(ask.number))
 

@@ -12,6 +12,7 @@ from typing import Any, Protocol
 
 from proxy.base import log_output
 from proxy.base.log import printable
+from proxy.control.questions import MOST_ANSWER
 from proxy.mail.session import Session
 from proxy.metrics.book import BOOK
 from proxy.metrics.table import TRACE_DROPPED
@@ -24,6 +25,9 @@ MOST_WAITING = 5000
 
 MOST_TOGETHER = 500
 """In one answer."""
+
+MOST_OCTETS = MOST_ANSWER // 4
+"""Octets of rows in one answer after which no further row is put into it. A row that is longer is lost."""
 
 GATHER_SECONDS = 0.1
 """How long events are gathered for one answer."""
@@ -57,11 +61,25 @@ class _Gathered:
             self._woken.clear()
             self._wakes = False
             while self._waiting:
-                count = min(len(self._waiting), MOST_TOGETHER)
+                rows = self._next()
                 dropped, self._dropped = self._dropped, 0
                 BOOK.counts[TRACE_DROPPED.base] += dropped  # here: one thread writes the counts
-                yield {"rows": [self._waiting.popleft() for _ in range(count)], "dropped": dropped}
+                yield {"rows": rows, "dropped": dropped}
             await asyncio.sleep(GATHER_SECONDS)
+
+    def _next(self) -> list[Any]:
+        """Return what fits into one answer: a stranger may choose how long the rows are."""
+        rows: list[Any] = []
+        octets = 0
+        while self._waiting and len(rows) < MOST_TOGETHER and octets < MOST_OCTETS:
+            row = self._waiting.popleft()
+            length = _octets(row)
+            if length > MOST_OCTETS:
+                self._dropped += 1
+                continue
+            octets += length
+            rows.append(row)
+        return rows
 
 
 class Events:
@@ -141,6 +159,11 @@ class Dialogues:
     def _take_upstream(self, session: Session, who: str, line: str) -> None:
         for viewer in self._viewers:
             viewer.put([_row(session, "next hop", who, line)])
+
+
+def _octets(row: str | dict[str, str]) -> int:
+    """Return the length of an event, or of what is foreign in a line of a dialogue. Both are ASCII."""
+    return len(row) if isinstance(row, str) else len(row["line"]) + len(row["sender"])
 
 
 def _row(session: Session, other: str, who: str, line: str) -> dict[str, str]:

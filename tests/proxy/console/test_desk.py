@@ -29,6 +29,10 @@ async def _follow(_call: Call) -> AsyncGenerator[Result, None]:
     yield Result(1)
 
 
+async def _says(call: Call) -> Result:
+    return Result([*call.arguments, *call.texts.values()])
+
+
 async def _breaks(_call: Call) -> AsyncGenerator[Result, None]:
     yield Result(1, "one")
     raise RuntimeError("a fault of ours")
@@ -36,6 +40,7 @@ async def _breaks(_call: Call) -> AsyncGenerator[Result, None]:
 
 COMMANDS = (
     Command("version", "Say it.", _version),
+    Command("says", "Repeat it.", _says, arguments="WORD"),
     Command("tail", "Follow.", follow=_follow, arguments="[FILTER] […]"),
     Command("breaks", "Break.", follow=_breaks),
 )
@@ -97,3 +102,10 @@ async def test_a_stream_that_fails_is_logged_once_and_its_person_is_told(tmp_pat
             assert text == b"one\nbreaks failed: RuntimeError; the log says more\n.\n"
             assert version == b"one\n.\n"
     assert [each["event"] for each in logged] == ["console_failed"]
+
+
+async def test_what_cannot_be_encoded_is_escaped_in_json_as_in_a_line(tmp_path: Path) -> None:
+    question = rb"""{"command": "says '\ud800x'", "json": true, "texts": {"a": "\udcff"}}"""
+    async with asked(tmp_path, question) as (answer,):
+        said = json.loads(answer.partition(b"\n")[0])
+        assert said == {"value": [r"\ud800x", r"\udcff"]}

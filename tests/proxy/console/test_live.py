@@ -9,6 +9,8 @@ import pytest
 from proxy.console.commands.live import MOST_WAITING, _Viewer
 from proxy.console.errors import Refused
 from proxy.console.filters import Filter
+from proxy.control.questions import MOST_ANSWER
+from proxy.keeper.frames import encode
 from proxy.metrics.book import BOOK
 from proxy.metrics.table import TRACE_DROPPED
 from proxy.server.rooms import live
@@ -91,10 +93,30 @@ async def test_a_viewer_who_does_not_read_costs_bounded_memory_and_is_told_what_
 
 async def test_a_process_gathers_a_bounded_number_of_rows_for_a_control_process_that_does_not_read() -> None:
     gathered = live._Gathered()
-    gathered.put(range(3 * live.MOST_WAITING))
+    gathered.put(map(str, range(3 * live.MOST_WAITING)))
     batches = gathered.batches()
     first = await anext(batches)
     assert first["dropped"] == 2 * live.MOST_WAITING
     assert len(first["rows"]) == live.MOST_TOGETHER
     assert (await anext(batches))["dropped"] == 0
+    await batches.aclose()
+
+
+@pytest.mark.parametrize(
+    "long", ["x" * 8000, {"line": "x" * 8000, "sender": "x" * 250, "who": "C"}], ids=["event", "line"]
+)
+async def test_an_answer_is_never_too_long_to_be_sent_however_long_the_rows_are(long: str | dict[str, str]) -> None:
+    gathered = live._Gathered()
+    far_too_long: Any = "x" * MOST_ANSWER
+    gathered.put([long] * 1000)
+    gathered.put([far_too_long, long, far_too_long])
+    batches = gathered.batches()
+    rows = dropped = 0
+    while rows < 1001:
+        batch = await anext(batches)
+        assert len(encode(batch)) < MOST_ANSWER - 64
+        rows, dropped = rows + len(batch["rows"]), dropped + batch["dropped"]
+    gathered.put(["next"])
+    batch = await anext(batches)
+    assert (batch["rows"][-1:], dropped + batch["dropped"]) == (["next"], 2)
     await batches.aclose()

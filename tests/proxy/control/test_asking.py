@@ -12,6 +12,7 @@ from typing import Any
 import pytest
 
 from proxy.base.tasks import TaskOwner, spawn
+from proxy.control import asking
 from proxy.control.asking import Process, Processes
 from proxy.control.questions import MOST_ANSWER, MOST_OPEN
 from proxy.keeper.messages import Hello
@@ -108,10 +109,10 @@ async def test_a_process_that_ends_is_told_of_and_one_that_comes_gets_what_is_ke
     async with asked(keep=keep, never=never) as (processes, answerers):
         await processes.ask("keep", {"on": 1})
         await processes.keep("it", "keep", {"on": 1})
-        asking = spawn(processes.ask("never", to=1), name="asking", owner=TaskOwner("test"))
+        waiting = spawn(processes.ask("never", to=1), name="asking", owner=TaskOwner("test"))
         await asyncio.sleep(0.05)
         await answerers[0].close()
-        assert [each.error for each in await asking] == ["the process has ended"]
+        assert [each.error for each in await waiting] == ["the process has ended"]
         another = Answerer(partial(met, processes, 3), {"keep": keep})
         another.start()
         await eventually(lambda: len(kept) == 3, "the new process is told")
@@ -181,3 +182,50 @@ async def test_what_is_kept_outlives_the_control_process_but_not_the_configurati
     for each in (answerer, another):
         await each.close()
     await reloaded.close()
+
+
+async def test_a_stream_that_fails_begins_again_and_who_joins_it_meanwhile_hears_it(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(asking, "AGAIN_SECONDS", 0.01)
+    owner, heard, others = TaskOwner("test"), list[Any](), list[Any]()
+
+    async def numbers(_given: Mapping[str, Any]) -> AsyncIterator[int]:
+        while True:
+            yield 1
+            await asyncio.sleep(0.01)
+
+    async with asked(never=never, numbers=numbers) as (processes, _):
+        for _ in range(MOST_OPEN):
+            spawn(processes.ask("never"), name="asking", owner=owner)
+        await asyncio.sleep(0.05)
+        first = processes.subscribe("numbers", {}, lambda process, _: heard.append(process.name))
+        second = processes.subscribe("numbers", {}, lambda process, _: others.append(process.name))
+        await asyncio.sleep(0.05)
+        assert heard == others == []
+        await owner.cancel()
+        await eventually(lambda: {"worker 1", "worker 2"} <= {*heard} & {*others}, "both stream to both")
+        for each in (first, second):
+            processes.unsubscribe(each)
+
+
+async def test_one_answer_of_a_stream_that_cannot_be_sent_does_not_end_it_for_good(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(asking, "AGAIN_SECONDS", 0.01)
+    begun, ended, heard = list[int](), list[int](), list[Any]()
+
+    async def rows(_given: Mapping[str, Any]) -> AsyncIterator[str]:
+        begun.append(1)
+        try:
+            yield "x" * (MOST_ANSWER if len(begun) <= 2 else 1)
+            await asyncio.get_running_loop().create_future()
+        finally:
+            ended.append(1)
+
+    async with asked(rows=rows) as (processes, _):
+        subscription = processes.subscribe("rows", {}, lambda _, row: heard.append(row))
+        await eventually(lambda: heard == ["x", "x"], "both have begun anew")
+        assert (len(begun), len(ended)) == (4, 2), "no stream goes on that nobody hears"
+        processes.unsubscribe(subscription)
+        await eventually(lambda: len(ended) == 4, "all end")
