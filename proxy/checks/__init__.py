@@ -18,7 +18,7 @@ from proxy.checks.datasources import datasources
 from proxy.checks.folders import log, outbox, outbox_wanted, spool
 from proxy.checks.limits import endless, shared
 from proxy.checks.network import addresses
-from proxy.checks.order import order
+from proxy.checks.order import names, order
 from proxy.checks.places import once
 from proxy.checks.secrets import exposed, letter_key
 from proxy.modules.traits import Diagnosed, LooksOutside
@@ -38,6 +38,7 @@ def outside(settings: Settings, prepared: Iterable[Diagnosed]) -> Iterator[Diagn
     yield from doors(settings)
     yield from addresses(settings)
     yield from order(settings)
+    yield from names(settings)
     yield from once(shared(settings))
     yield from counting(settings, prepared)
     yield from datasources(settings, prepared)

@@ -1,4 +1,4 @@
-"""The order of module stanzas: who reads what others found must stand behind them."""
+"""The order of module stanzas, because who reads what others found must stand behind them, and their names."""
 
 from __future__ import annotations
 
@@ -12,6 +12,8 @@ BEFORE: Mapping[str, frozenset[str]] = {
     "smtp_cbv": frozenset({"spf_v1", "dmarc"}),
 }
 """A type of module, and those whose results it reads."""
+
+_JUDGES = frozenset({"sieve", "python", "conntrol", "mail_loop", "greylist"}).union(BEFORE, *BEFORE.values())
 
 
 def order(settings: Settings) -> Iterator[Diagnostic]:
@@ -27,3 +29,19 @@ def order(settings: Settings) -> Iterator[Diagnostic]:
                     hint=f"move {reader.type} behind {later.type}",
                     severity=Severity.WARNING,
                 )
+
+
+def names(settings: Settings) -> Iterator[Diagnostic]:
+    """Yield a warning for each module that an operator cannot switch alone, because another type has its name."""
+    first: dict[str, str] = {}
+    for each in settings.modules:
+        if each.passive or each.type not in _JUDGES:
+            continue
+        other = first.setdefault(each.name, each.type)
+        if other != each.type:
+            yield Diagnostic(
+                f'{other} and {each.type} are both named "{each.name}": the console and `shadow` switch them together',
+                each.span,
+                hint=f'give each a name of its own: {each.type} "{each.type}" {{ ... }}',
+                severity=Severity.WARNING,
+            )

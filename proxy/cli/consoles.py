@@ -157,12 +157,11 @@ def _carried_out(client: Client, line: str, reason: str) -> int:
     except _Unreadable as unreadable:
         exits.say(str(unreadable), err=True)
         return exits.NO_INPUT
-    except Failed as failed:
+    except (Failed, NotAllowed) as failed:
         exits.say(failed, err=True)
         return _REFUSED
     except KeyboardInterrupt:
-        with suppress(OSError):
-            client.stop()
+        client.stop()
         return 0 if follows else 128 + signal.SIGINT
     except OSError as error:
         exits.say(f"the server does not answer any more: {error}", err=True)

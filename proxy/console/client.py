@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import errno
 import json
+import select
+import socket
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
@@ -29,7 +31,7 @@ class Failed(Exception):
 
 
 class Client:
-    """One connection."""
+    """A connection, and another one when the control process was replaced: a reload does that."""
 
     def __init__(self, folders: Sequence[Path], patience: float = REPLACED_SECONDS) -> None:
         """Connect to the server whose socket is in one of these folders. Wait this long for one that is being replaced.
@@ -38,10 +40,15 @@ class Client:
             OSError: no server answers, or the file system denies access.
             NotAllowed: the server does not.
         """
-        until = time.monotonic() + patience
+        self._folders, self._patience = folders, patience
+        self._connect()
+
+    def _connect(self) -> None:
+        self._is_replaced = False
+        until = time.monotonic() + self._patience
         while True:
             try:
-                greeting = self._greeted(folders)
+                greeting = self._greeted()
                 break
             except ConnectionError:  # the control process is being replaced
                 if time.monotonic() >= until:
@@ -52,9 +59,9 @@ class Client:
             raise NotAllowed(greeting.removeprefix("! "))
         self.version = greeting.removeprefix("# ")
 
-    def _greeted(self, folders: Sequence[Path]) -> str:
+    def _greeted(self) -> str:
         """Connect, and return the server's first line."""
-        self._connection = connected(folders, CONNECT_SECONDS)
+        self._connection = connected(self._folders, CONNECT_SECONDS)
         self._stream = self._connection.makefile("rb")
         try:
             greeting = self._stream.readline().decode("ascii", "backslashreplace").rstrip("\n")
@@ -74,8 +81,12 @@ class Client:
 
         Raises:
             Failed: it was not carried out.
+            NotAllowed: the server was replaced, and does not let this user in.
             OSError: the connection ended, or nothing came in time.
         """
+        if self._is_over():
+            self.close()
+            self._connect()
         asked = {"command": line, "json": as_json, "reason": reason, "texts": dict(texts or {})}
         self._connection.settimeout(None if follows else ANSWER_SECONDS)
         self._connection.sendall(json.dumps(asked).encode("ascii") + b"\n")
@@ -87,13 +98,21 @@ class Client:
             if "ok" not in row:
                 yield row["value"] if as_json else row["lines"]
             elif row["ok"]:
+                self._is_replaced = bool(row.get("replaced"))
                 return
             else:
                 raise Failed(str(row["error"]))
 
+    def _is_over(self) -> bool:
+        """Whether nobody answers here any more. A process that is being replaced gets time to leave."""
+        if self._connection.fileno() < 0:
+            return True
+        readable, _, _ = select.select([self._connection], [], [], self._patience if self._is_replaced else 0)
+        return bool(readable) and not self._connection.recv(1, socket.MSG_PEEK)
+
     def stop(self) -> None:
-        """End a command that follows something."""
-        self._connection.sendall(b"\n")
+        """End a command in its middle, with the connection: no later command gets the rest of its answers."""
+        self.close()
 
     def close(self) -> None:
         """Disconnect."""

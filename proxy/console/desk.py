@@ -1,8 +1,9 @@
 """`Desk`: the Unix socket of the console. It takes command lines and answers with text or JSON.
 
 A line that begins with `{` is JSON: `{"command": …, "reason": …, "json": true, "texts": {…}}`. Its answer is one JSON
-object a line; the last one has `ok`. Any other line is a command as a person types it. Its answer is text that ends
-with a line that is only a dot, as SMTP does it, so that `socat` and a shell script are enough.
+object a line; the last one has `ok`, and `replaced` if another process answers from now on. Any other line is a command
+as a person types it. Its answer is text that ends with a line that is only a dot, as SMTP does it, so that `socat` and
+a shell script are enough.
 """
 
 from __future__ import annotations
@@ -166,6 +167,8 @@ class Conversation:
                 async for result in answers:
                     row = {"value": result.value} if asked.get("json") else {"lines": result.lines}
                     await self._send(f"{json.dumps(row)}\n")
+                    if result.replaced:
+                        last["replaced"] = True
         except Refused as refused:
             last = {"ok": False, "error": str(refused)}
         await self._send(f"{json.dumps(last)}\n")

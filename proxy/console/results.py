@@ -23,6 +23,8 @@ class Result:
 
     value: Any
     text: str | None = None
+    replaced: bool = False
+    """Whether another process answers from now on, because this one is replaced."""
 
     @property
     def lines(self) -> list[str]:

@@ -25,6 +25,7 @@ from config.tools.writing import written
 _SAFE_MODES = frozenset({"0600", "0660", "600", "660"})
 _OFF = frozenset({"false", "no", "off", "0", "disabled"})
 _GROUPS = "groups://"
+_USUAL = "/tmp/2025"  # noqa: S108 — Momentum's place, for options of a stanza that names none; nothing is opened there
 _UNDERSTOOD = frozenset({"enable", "status", "enable_authentication", "enable_authorization", "timeout", "peer"})
 
 
@@ -72,7 +73,9 @@ def _read_list(value: Value, reading: ReadContext) -> tuple[ControlPlace, ...]:
 def _read_stanza(stanza: Stanza, reading: ReadContext) -> tuple[ControlPlace, ...]:
     shared = [each for each in stanza.body if isinstance(each, Option)]
     listens = [each for each in stanza.body if isinstance(each, Stanza)]
-    found = []
+    found: list[Written] = [(each, shared) for each in stanza.head[1:]]
+    if shared and not listens and not found:
+        found = [(Word(_USUAL, stanza.head_span), shared)]
     for listen in listens:
         if listen.head[0].text.lower() != "listen" or len(listen.head) != 2:
             reading.findings.add(

@@ -610,6 +610,9 @@ async def test_the_command_line_gives_one_command_or_many(stage: Stage, tmp_path
     assert status == 1
     assert told.splitlines()[1].startswith("Ringback ")
     assert "bogus command not understood" in problems
+    status, told, problems = await _run(at, given=b"conf reload\ncounter add x\njson workers\n")
+    assert (status, problems) == (0, "")
+    assert '"generation": 2' in told
     status, _, problems = await _run(at, "sh")
     assert status == 1
     assert "may be" in problems

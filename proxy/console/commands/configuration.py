@@ -128,7 +128,7 @@ class _Configuration:
         told = await self._running.reload()
         lines = [text, "The configuration has been loaded again.", told.rstrip("\n")]
         value = {"differences": [_record(each) for each in found], "warnings": told}
-        return Result(value, "\n".join(each for each in lines if each))
+        return Result(value, "\n".join(each for each in lines if each), replaced=True)
 
     async def _difference(self) -> tuple[list[Difference], str]:
         """Return what a reload would change.

@@ -4,15 +4,16 @@ from __future__ import annotations
 
 from proxy.console.errors import not_understood
 from proxy.console.registry import Call, Command, Commands
-from proxy.console.results import Result
+from proxy.console.results import Result, shown
 
 _WIDTH = 34
 """Of the column of commands; help for a longer one begins on the next line."""
 
 
 def _explained(command: Command) -> str:
-    gap = "  " if len(command.usage) <= _WIDTH else "\n" + " " * (_WIDTH + 2)
-    return f"{command.usage:<{_WIDTH}}{gap}{command.help}"
+    usage = shown(command.usage)
+    gap = "  " if len(usage) <= _WIDTH else "\n" + " " * (_WIDTH + 2)
+    return f"{usage:<{_WIDTH}}{gap}{command.help}"
 
 
 def commands(table: Commands) -> list[Command]:

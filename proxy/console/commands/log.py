@@ -45,7 +45,8 @@ class _Log:
 
     async def panic(self, _call: Call) -> Result:
         told = await self._served.ask("paniclog")
-        events = [json.loads(line) for each in answers(told) for line in each.answer]
+        # A process has what its parent had logged before it was forked.
+        events = [json.loads(line) for line in dict.fromkeys(line for each in answers(told) for line in each.answer)]
         events.sort(key=lambda event: str(event.get("timestamp", "")))
         last = [
             event

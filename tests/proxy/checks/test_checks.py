@@ -137,3 +137,14 @@ def test_limits_that_a_site_may_have_divided_by_its_workers_are_warned_about_onc
 
 def test_one_worker_shares_its_limits_with_nobody(tmp_path: Path) -> None:
     assert complaints(tmp_path, 'Gateway = "192.0.2.9"', *LIMITS) == []
+
+
+def test_modules_of_two_types_with_one_name_are_told_because_they_are_switched_together(tmp_path: Path) -> None:
+    stanzas = ('spf_v1 "x" { }', 'dkim_validate "x" { }', 'iprev "y" { }', 'spf_v1 "x" { shadow = true }', "arc { }")
+    assert complaints(tmp_path, 'Gateway = "127.0.0.1"', *stanzas) == [
+        (
+            Severity.WARNING,
+            'spf_v1 and dkim_validate are both named "x": the console and `shadow` switch them together',
+            5,
+        )
+    ]

@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 import structlog
 
+from proxy.console.client import Client
 from proxy.console.desk import Desk
 from proxy.console.errors import Refused
 from proxy.console.people import Doorman
@@ -38,7 +39,20 @@ async def _breaks(_call: Call) -> AsyncGenerator[Result, None]:
     raise RuntimeError("a fault of ours")
 
 
+async def _numbers(_call: Call) -> AsyncGenerator[Result, None]:
+    for number in range(1000):
+        yield Result(number, f"number {number}")
+        await asyncio.sleep(0)
+    await asyncio.Event().wait()
+
+
+async def _replaced(_call: Call) -> Result:
+    return Result(1, "the last one", replaced=True)
+
+
 COMMANDS = (
+    Command("numbers", "Count.", follow=_numbers),
+    Command("replaced", "Say it, and leave.", _replaced),
     Command("version", "Say it.", _version),
     Command("says", "Repeat it.", _says, arguments="WORD"),
     Command("tail", "Follow.", follow=_follow, arguments="[FILTER] […]"),
@@ -109,3 +123,47 @@ async def test_what_cannot_be_encoded_is_escaped_in_json_as_in_a_line(tmp_path: 
     async with asked(tmp_path, question) as (answer,):
         said = json.loads(answer.partition(b"\n")[0])
         assert said == {"value": [r"\ud800x", r"\udcff"]}
+
+
+def _told(client: Client, line: str) -> list[list[str]]:
+    return list(client.ask(line))
+
+
+@asynccontextmanager
+async def connected(folder: Path) -> AsyncIterator[tuple[Client, Desk]]:
+    desk = Desk([folder], Doorman.ours((), ()), Commands(COMMANDS))
+    await desk.start()
+    client = await asyncio.to_thread(Client, [folder])
+    try:
+        yield client, desk
+    finally:
+        client.close()
+        await desk.stop()
+
+
+async def test_what_is_left_of_a_stream_that_was_stopped_is_no_answer_to_the_next_command(tmp_path: Path) -> None:
+    async with connected(tmp_path) as (client, _):
+
+        def first() -> list[str]:
+            for lines in client.ask("numbers", follows=True):
+                client.stop()
+                return list(lines)
+            return []
+
+        assert await asyncio.to_thread(first) == ["number 0"]
+        assert await asyncio.to_thread(_told, client, "version") == [["one"]]
+
+
+@pytest.mark.parametrize("told", [True, False])
+async def test_the_next_command_goes_to_the_successor_of_the_process_that_left(tmp_path: Path, *, told: bool) -> None:
+    async with connected(tmp_path) as (client, desk):
+        assert await asyncio.to_thread(_told, client, "replaced" if told else "version")
+        successor = Desk([tmp_path], Doorman.ours((), ()), Commands(COMMANDS))
+        asked = asyncio.get_running_loop().run_in_executor(None, _told, client, "version") if told else None
+        await desk.stop()
+        await successor.start()
+        try:
+            assert await (asked or asyncio.to_thread(_told, client, "version")) == [["one"]]
+        finally:
+            client.close()
+            await successor.stop()

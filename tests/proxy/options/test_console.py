@@ -70,12 +70,34 @@ def test_a_safe_mode_and_a_socket_that_is_off_need_no_warning(tmp_path: Path) ->
 
 
 @pytest.mark.parametrize(
+    ("text", "places"),
+    [
+        ('Control_Listener "127.0.0.1:2025" { }', [("127.0.0.1:2025", True)]),
+        (
+            'Control_Listener "/tmp/2025" { Enable = false Listen "/tmp/2026" { } }',
+            [("/tmp/2025", False), ("/tmp/2026", False)],
+        ),
+        ("Control_Listener { Enable = false }", [("/tmp/2025", False)]),
+        ("Control_Listener { File_Mode = 0666 }", [("/tmp/2025", True)]),
+        ("Control_Listener { }", []),
+    ],
+)  # fmt: skip
+def test_a_stanza_without_listen_is_not_ignored(tmp_path: Path, text: str, places: list[tuple[str, bool]]) -> None:
+    core, told = loaded(tmp_path, text)
+    assert core is not None
+    assert [(each.address, each.enabled) for each in core.control_listener] == places
+    assert ("127.0.0.1:2025" in text) == any("is not opened" in each for each in told)
+    assert ("0666" in text) == any("File_Mode 0666 is not used" in each for each in told)
+
+
+@pytest.mark.parametrize(
     ("text", "error"),
     [
         ("Authorization = 1", "not a stanza"),
         ('Authorization { Role "x" { allow = "(" } }', "("),
         ("Authorization { bogus = 1 }", "unknown option `bogus`"),
         ("Control_Listener { Bogus = 1 Listen x { } }", "unknown option `Bogus`"),
+        ("Control_Listener { Bogus = 1 }", "unknown option `Bogus`"),
         ("Control_Listener { Lisen x { } }", "unknown stanza `Lisen`"),
         ("Control_Listener = [ a = b ]", "not a list of addresses"),
         ("smtp_cbv { shadow = true enforce = true }", "enforce and shadow are both set"),
