@@ -10,6 +10,7 @@ from typing import Any, Protocol, runtime_checkable
 
 from config.diagnostics import Diagnostic
 from proxy.console.errors import Refused, nothing_to_ask
+from proxy.console.results import Result
 from proxy.control.asking import Processes, Told
 from proxy.control.health import Health
 from proxy.control.watched import Watched
@@ -68,13 +69,24 @@ def silent(told: Iterable[Told]) -> list[str]:
     return [f"{each.process.name} (pid {each.process.pid}): {each.error}" for each in told if each.error]
 
 
+def done(told: Sequence[Told], text: str, **value: Any) -> Result:
+    """Return what a change came to, and who did not answer."""
+    missing = silent(told)
+    return Result({**value, "silent": missing}, "\n".join([text, *missing]))
+
+
 def answers(told: Iterable[Told]) -> list[Told]:
     """Return those that answered."""
     return [each for each in told if not each.error]
 
 
+def sum_of(told: Iterable[Told]) -> int:
+    """Add up answers that are numbers."""
+    return sum([each.answer for each in answers(told)])
+
+
 def added(told: Iterable[Told]) -> dict[str, int]:
-    """Add numbers up over processes."""
+    """Add up answers of several numbers, by name."""
     sums: dict[str, int] = {}
     for each in answers(told):
         for name, number in each.answer.items():

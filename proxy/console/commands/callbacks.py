@@ -8,7 +8,7 @@ from proxy.console.errors import Refused
 from proxy.console.people import Role
 from proxy.console.registry import Call, Command
 from proxy.console.results import Result
-from proxy.console.served import Served, added, answers, silent
+from proxy.console.served import Served, added, answers, done, sum_of
 from proxy.control.asking import Told
 
 _FORGET_SECONDS = 20.0
@@ -71,9 +71,8 @@ class _Callbacks:
             raise Refused("write an address, a domain, or --all")
         wanted = {"subject": "" if subject == "--all" else subject}
         told = await self._served.ask("cbv_forget", wanted, seconds=_FORGET_SECONDS)
-        gone = sum(each.answer for each in answers(told))
-        text = f"{gone} record{'' if gone == 1 else 's'} removed"
-        return Result({"removed": gone, "silent": silent(told)}, "\n".join([text, *silent(told)]))
+        gone = sum_of(told)
+        return done(told, f"{gone} record{'' if gone == 1 else 's'} removed", removed=gone)
 
     async def stats(self, _call: Call) -> Result:
         told = await self._served.ask("cbv_stats")

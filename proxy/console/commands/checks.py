@@ -6,7 +6,7 @@ from proxy.console.errors import Refused
 from proxy.console.people import Role
 from proxy.console.registry import Call, Command
 from proxy.console.results import Result
-from proxy.console.served import Served, answers, silent
+from proxy.console.served import Served, answers, done, sum_of
 
 _OF_KEYS = ("dkim", "dkim_sign", "dkim_validate")
 """Whatever Momentum calls the module: there is one memory of keys."""
@@ -34,9 +34,8 @@ class _Checks:
 
     async def keys(self, _call: Call) -> Result:
         told = await self._served.ask("keys_flush")
-        count = sum(each.answer for each in answers(told))
-        text = f"flushed {count} keys"
-        return Result({"flushed": count, "silent": silent(told)}, "\n".join([text, *silent(told)]))
+        count = sum_of(told)
+        return done(told, f"flushed {count} keys", flushed=count)
 
     async def rules(self, _call: Call) -> Result:
         told = await self._served.ask("rules_read")
@@ -47,4 +46,4 @@ class _Checks:
         if wrong:
             raise Refused(f"the old rules stay: {wrong[0]}")
         count = sum(number for number, _ in found)
-        return Result({"rules": count, "silent": silent(told)}, "\n".join([f"{count} rules hold", *silent(told)]))
+        return done(told, f"{count} rules hold", rules=count)

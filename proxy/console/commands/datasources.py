@@ -6,7 +6,7 @@ from proxy.base.log import printable
 from proxy.console.people import Role
 from proxy.console.registry import Call, Command
 from proxy.console.results import Result
-from proxy.console.served import Served, answers, silent
+from proxy.console.served import Served, answers, done, sum_of
 
 _LOOKUPS = {"hit": "hits", "miss": "misses", "pending": "pending"}
 _DELETIONS = {"manual": "manual", "ttl": "ttl", "lru": "lru"}
@@ -39,14 +39,13 @@ class _Datasources:
         lines = [line for name, counts in sums.items() for line in _shown(name, counts)]
         if not sums:
             lines = ["there are no datasources"]
-        return Result({"datasources": sums, "silent": silent(told)}, "\n".join([*lines, *silent(told)]))
+        return done(told, "\n".join(lines), datasources=sums)
 
     async def flush(self, call: Call) -> Result:
         name = call.arguments[0]
         told = await self._served.ask("ds_flush", {"name": name})
-        count = sum(each.answer for each in answers(told))
-        text = f"flushed {count} entries from cache '{printable(name)}'"
-        return Result({"flushed": count, "silent": silent(told)}, "\n".join([text, *silent(told)]))
+        count = sum_of(told)
+        return done(told, f"flushed {count} entries from cache '{printable(name)}'", flushed=count)
 
 
 def _shown(name: str, counts: dict[str, int]) -> list[str]:

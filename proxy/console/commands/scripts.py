@@ -7,7 +7,7 @@ from proxy.console.errors import Refused, not_a
 from proxy.console.people import Role
 from proxy.console.registry import Call, Command
 from proxy.console.results import Result
-from proxy.console.served import Served, answers, silent
+from proxy.console.served import Served, answers, done, sum_of
 from sieve.phases import Phase
 
 
@@ -44,9 +44,8 @@ class _Scripts:
 
     async def flush(self, _call: Call) -> Result:
         told = await self._served.ask("sieve_flush")
-        count = sum(each.answer for each in answers(told))
-        text = f"flushed {count} entries from the script cache"
-        return Result({"flushed": count, "silent": silent(told)}, "\n".join([text, *silent(told)]))
+        count = sum_of(told)
+        return done(told, f"flushed {count} entries from the script cache", flushed=count)
 
     async def certificates(self, _call: Call) -> Result:
         told = await self._served.ask("certificates")

@@ -10,7 +10,7 @@ from proxy.console.errors import Refused
 from proxy.console.people import Role
 from proxy.console.registry import Call, Command
 from proxy.console.results import Result
-from proxy.console.served import Served, added, answers, silent
+from proxy.console.served import Served, added, answers, done, sum_of
 from proxy.console.version import VERSION, resident, system, word_size
 from proxy.metrics.table import RESTARTS
 
@@ -118,10 +118,9 @@ class _Service:
         if call.arguments and not off:
             raise Refused("write drain, or drain off")
         told = await self._served.change("clients", "close", {"on": not off}, keeps=not off)
-        sessions = sum(each.answer for each in answers(told))
-        value = {"takes_clients": off, "sessions": sessions, "silent": silent(told)}
+        sessions = sum_of(told)
         state = "new clients are taken" if off else "new clients get 421"
-        return Result(value, "\n".join([f"{state}; {sessions} sessions go on", *silent(told)]))
+        return done(told, f"{state}; {sessions} sessions go on", takes_clients=off, sessions=sessions)
 
     async def shutdown(self, _call: Call) -> Result:
         os.kill(self._served.supervisor, signal.SIGTERM)
@@ -149,7 +148,7 @@ class _Service:
 
     async def _switched(self, name: str, question: str, *, on: bool, keeps: bool) -> Result:
         told = await self._served.change(name, question, {"name": name, "on": on}, keeps=keeps)
-        return Result({"module": name, "on": on, "silent": silent(told)}, "\n".join(["Success", *silent(told)]))
+        return done(told, "Success", module=name, on=on)
 
     async def limits(self, call: Call) -> Result:
         told = answers(await self._served.ask("limits", {"network": call.arguments[0]}))
@@ -162,5 +161,5 @@ class _Service:
 
     async def clear(self, call: Call) -> Result:
         told = await self._served.ask("clear_limits", {"network": call.arguments[0]})
-        gone = sum(each.answer for each in answers(told))
-        return Result({"cleared": gone, "silent": silent(told)}, "\n".join([f"cleared {gone} limits", *silent(told)]))
+        gone = sum_of(told)
+        return done(told, f"cleared {gone} limits", cleared=gone)

@@ -9,7 +9,7 @@ from proxy.console.errors import Refused, not_a
 from proxy.console.people import Role
 from proxy.console.registry import Call, Command
 from proxy.console.results import Result
-from proxy.console.served import Served, answers, silent
+from proxy.console.served import Served, answers, done, silent
 
 
 def commands(served: Served) -> list[Command]:
@@ -64,9 +64,9 @@ class _Sessions:
         if not gone and not network:
             raise Refused("there is no such session now; list sessions has those that run")
         waiting = [row["id"] for row in gone if row["waits_for_next_hop"]]
-        notes = [f"{each} ends when the next hop has answered" for each in waiting] + silent(told)
-        value = {"killed": [row["id"] for row in gone], "waiting": waiting, "silent": silent(told)}
-        return Result(value, "\n".join([f"{len(gone)} sessions killed", *notes]))
+        notes = [f"{each} ends when the next hop has answered" for each in waiting]
+        text = "\n".join([f"{len(gone)} sessions killed", *notes])
+        return done(told, text, killed=[row["id"] for row in gone], waiting=waiting)
 
     async def inbound(self, _call: Call) -> Result:
         rows, notes = await self._rows("")

@@ -8,7 +8,7 @@ from proxy.console.errors import nothing_is_called
 from proxy.console.people import Role
 from proxy.console.registry import Call, Command
 from proxy.console.results import Result
-from proxy.console.served import Served, answers, silent
+from proxy.console.served import Served, answers, done, silent
 
 _SUMS = ("in_use", "idle", "waiting")
 
@@ -66,9 +66,7 @@ class _Upstreams:
             raise nothing_is_called("next hop", name, sorted(known))
         told = await self._served.change(name, "drain", {"name": name, "on": on}, keeps=on)
         state = "gets no new transactions" if on else "gets new transactions"
-        return Result(
-            {"name": name, "drained": on, "silent": silent(told)}, "\n".join([f"{name} {state}", *silent(told)])
-        )
+        return done(told, f"{name} {state}", name=name, drained=on)
 
     async def outbound(self, _call: Call) -> Result:
         told = await self._served.ask("outbound")
