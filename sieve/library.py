@@ -119,6 +119,8 @@ class SieveFunction:
     """What checks the constants of a parameter at load; it raises ScriptError."""
     queries: bool
     """Whether a bare `$name` in its strings is for a database, and not a variable without its braces."""
+    datasource: str
+    """The parameter that names a datasource; empty: none does."""
     captures: bool
     """Whether its `:matches` and `:regex` set match variables in standard Sieve."""
     counts: Counts
@@ -158,6 +160,7 @@ def sieve_function(
     constants: tuple[str, ...] = (),
     checks: Mapping[str, Callable[[str], object]] = MappingProxyType({}),
     queries: bool = False,
+    datasource: str = "",
     captures: bool = True,
     counts: Counts = Counts.EVERY,
     module: str | None = None,
@@ -191,6 +194,7 @@ def sieve_function(
             constants=frozenset(constants),
             checks=checks,
             queries=queries,
+            datasource=datasource,
             captures=captures,
             counts=counts,
             module=module,

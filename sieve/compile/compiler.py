@@ -35,8 +35,6 @@ _INERT = frozenset({"require"})
 """Statements that are checked but do nothing."""
 
 _INCLUDING = frozenset({"include", "ec_include"})
-_ASKING = {"ds_fetch": 0, "ds_fetch_flat": 0, "ds_fetch_hash": 0, "ds_execute": 0, "define_cidr": 1}
-"""Functions that may name a datasource, and with which argument."""
 
 _OF_CONFIGURATION = frozenset({"ec_config"})
 """Functions that return values from the configuration."""
@@ -122,13 +120,11 @@ def _datasources(calls: Iterable[Bound]) -> tuple[tuple[str, Span], ...]:
     """Return the datasources that are asked by a constant name."""
     found = []
     for bound in calls:
-        at = _ASKING.get(bound.function.name)
-        if at is None or len(bound.arguments) <= at:
-            continue
-        argument = bound.arguments[at]
-        text = constant(argument)
-        if isinstance(text, str) and text:
-            found.append((text, argument.span))
+        for parameter, argument in zip(bound.function.parameters, bound.arguments, strict=False):
+            if parameter.name == bound.function.datasource:
+                text = constant(argument)
+                if isinstance(text, str) and text:
+                    found.append((text, argument.span))
     return tuple(found)
 
 

@@ -18,7 +18,7 @@ _ERROR = "datasource_error"
 _Shape = TypeVar("_Shape", tuple[str, ...], Hash)
 
 
-@sieve_function(queries=True)
+@sieve_function(queries=True, datasource="cache")
 def ds_fetch(frame: Frame, cache: str, query: str, params: Value | None = None) -> Soon[tuple[str, ...]]:
     """Return the first row that a query finds, in the order of its columns; an empty list if there is none.
 
@@ -29,13 +29,13 @@ def ds_fetch(frame: Frame, cache: str, query: str, params: Value | None = None) 
     return _asked(frame, cache, query, params, _first)
 
 
-@sieve_function(queries=True)
+@sieve_function(queries=True, datasource="cache")
 def ds_fetch_flat(frame: Frame, cache: str, query: str, params: Value | None = None) -> Soon[tuple[str, ...]]:
     """Return all rows that a query finds as one list, row by row. Otherwise like `ds_fetch`."""
     return _asked(frame, cache, query, params, _every)
 
 
-@sieve_function(queries=True)
+@sieve_function(queries=True, datasource="cache")
 def ds_fetch_hash(frame: Frame, cache: str, query: str, params: Value | None = None) -> Soon[Hash]:
     """Return the first row that a query finds as a hash, by the names of its columns; an empty hash if there is none.
 
@@ -44,7 +44,7 @@ def ds_fetch_hash(frame: Frame, cache: str, query: str, params: Value | None = N
     return _asked(frame, cache, query, params, _hash)
 
 
-@sieve_function(queries=True)
+@sieve_function(queries=True, datasource="cache")
 async def ds_execute(frame: Frame, cache: str, query: str, params: Value | None = None) -> None:
     """Run a statement that changes something, such as INSERT. The parameters are as for `ds_fetch`.
 

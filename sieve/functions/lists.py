@@ -10,7 +10,7 @@ from sieve.run.values import ScriptError, as_text
 from sieve.shared import ListDefinition
 
 
-@sieve_function()
+@sieve_function(datasource="datasource")
 def define_cidr(
     frame: Frame,
     name: Value,

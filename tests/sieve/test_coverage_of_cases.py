@@ -42,3 +42,10 @@ def test_a_function_runs_in_a_case(name: str) -> None:
 @pytest.mark.parametrize("name", sorted(function.name for function in standard_sieve()))
 def test_a_command_of_standard_sieve_runs_in_a_case(name: str) -> None:
     assert name in WORDS["rfc5228"]
+
+
+def test_a_function_that_names_a_datasource_says_by_which_of_its_parameters() -> None:
+    named = {function.name: function.datasource for function in standard_library() if function.datasource}
+    assert named.keys() == {"ds_fetch", "ds_fetch_flat", "ds_fetch_hash", "ds_execute", "define_cidr"}
+    for function in standard_library():
+        assert function.datasource in {"", *(each.name for each in function.parameters)}
