@@ -151,8 +151,7 @@ class Transaction(AiosmtpdEnvelope):
         "begun", "binding", "callback", "callback_seconds", "context", "copies", "created", "discarded", "discarded_by",
         "dmarc", "dns_seconds", "evidence", "evidence_told", "given_reverse_path", "heard", "is_binary", "judged",
         "letters", "message", "message_id", "parameters", "pending", "phases", "policy_seconds", "prdr", "recipients",
-        "recorded", "refused_recipients", "reverse_path", "size", "upstream_seconds", "waiting_fields", "when_accepted",
-        "when_wanted",
+        "recorded", "refused_recipients", "reverse_path", "size", "upstream_seconds", "when_accepted", "when_wanted",
     )  # fmt: skip
 
     def __init__(self) -> None:
@@ -182,8 +181,6 @@ class Transaction(AiosmtpdEnvelope):
         self.phases: list[tuple[Phase, float, float, float]] = []
         """Phases in which policy was asked: the seconds of each, and those of callbacks and of DNS until its end."""
         self.discarded = False
-        self.waiting_fields: dict[str, str] = {}
-        """Bodies of fields that modules made before the message came, by names of theirs."""
         self.heard: dict[str, object] = {}
         """What modules know of the message and need again, by names of theirs."""
         self.pending: list[asyncio.Task[None]] = []

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Awaitable, Mapping
+from dataclasses import dataclass
 
 from proxy.mail import replies
 from proxy.mail.authentication_results import publish
@@ -23,6 +24,15 @@ _GRACE_SECONDS = 5.0
 
 _ENHANCED = {"fail": "7.23", "softfail": "7.23", "permerror": "7.24", "temperror": "7.24"}
 """RFC 7372 section 3.2."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Checked:
+    """What is known of a transaction."""
+
+    verdict: Verdict
+    field: str | None
+    """The body of Received-SPF, which waits for the message; None without one."""
 
 
 class SpfValidator:
@@ -49,8 +59,6 @@ class SpfValidator:
             "permerror": options.permerror_code,
             "temperror": options.temperror_code,
         }
-        self._field = f"{name} received-spf"
-        """Where the field waits for the message."""
 
     def hooks(self) -> Mapping[Phase, Hook]:
         """Check the envelope, and write fields once the header section is there."""
@@ -65,8 +73,8 @@ class SpfValidator:
         return Need.HEADERS if phase is Phase.DATA else Need.NOTHING
 
     def _check_at_rcpt(self, session: Session) -> Verdict | Awaitable[Verdict]:
-        known = session.transaction.heard.get(self._field)
-        return known if isinstance(known, Verdict) else self._check(session)
+        known = session.transaction.heard.get(self.name)
+        return known.verdict if isinstance(known, _Checked) else self._check(session)
 
     def _check(self, session: Session) -> Verdict | Awaitable[Verdict]:
         return PASS if session.can_relay else self._checked(session, session.transaction)
@@ -81,10 +89,9 @@ class SpfValidator:
         transaction.dns_seconds += time.monotonic() - began
         transaction.context[self._options.context_variable] = outcome.result
         report(transaction, "spf", _result(identity, outcome))
-        if self._options.add_headers:
-            transaction.waiting_fields[self._field] = received_spf(identity, outcome)
-        verdict = transaction.heard[self._field] = self._verdict(identity, outcome)
-        return verdict
+        field = received_spf(identity, outcome) if self._options.add_headers else None
+        known = transaction.heard[self.name] = _Checked(self._verdict(identity, outcome), field)
+        return known.verdict
 
     def _verdict(self, identity: Identity, outcome: Outcome) -> Verdict:
         code = self._options.nxdomain_code if outcome.unknown_domain else self._codes[outcome.result]
@@ -110,9 +117,9 @@ class SpfValidator:
 
     def _write(self, session: Session) -> Verdict:
         transaction = session.transaction
-        body = transaction.waiting_fields.get(self._field)
-        if body is not None and transaction.message is not None:
-            transaction.message.add_header("Received-SPF", body, folded=True)
+        known = transaction.heard.get(self.name)
+        if isinstance(known, _Checked) and known.field is not None and transaction.message is not None:
+            transaction.message.add_header("Received-SPF", known.field, folded=True)
         if self.authenticates and "spf" in transaction.evidence:
             publish(session)
         return PASS
