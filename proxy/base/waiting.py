@@ -4,10 +4,17 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable
+from typing import Any
 
 
 def nothing() -> None:
     """Stand for a callback that is no longer wanted."""
+
+
+def may_fail(answer: asyncio.Future[Any]) -> None:
+    """Take note of a failure that perhaps nobody waits for, so that asyncio does not report it: add it when done."""
+    if not answer.cancelled():
+        answer.exception()
 
 
 class LazyTimer:

@@ -11,6 +11,7 @@ from typing import Any, Protocol, TypeVar, cast
 
 from proxy.base.log import get_logger
 from proxy.base.tasks import TaskOwner, spawn
+from proxy.base.waiting import may_fail
 from proxy.counting.base import CountingUnavailable
 from proxy.counting.clock import Clock
 from proxy.counting.leases import ALONE
@@ -125,7 +126,7 @@ class SharedCounting:
         except CountingUnavailable:
             return
         if isinstance(answer, asyncio.Future):
-            answer.add_done_callback(_forgotten)
+            answer.add_done_callback(may_fail)
 
     async def close(self) -> None:
         """Free this process's own places, and disconnect."""
@@ -238,9 +239,3 @@ def _without_own(operation: Operation[Any]) -> Operation[Any]:
     if isinstance(operation, Hold) and operation.held is not None:
         return Hold(operation.owner, [each for each in operation.held if not is_here_only(each[0])])
     return operation
-
-
-def _forgotten(answer: asyncio.Future[Any]) -> None:
-    """Nobody waits for an answer, so nobody needs to hear that there is none."""
-    if not answer.cancelled():
-        answer.exception()

@@ -72,7 +72,7 @@ class Greylister:
         Raises:
             CountingUnavailable: nobody answers, and `on_store_error = defer`. A coroutine raises it, too.
         """
-        if not session.can_relay and self._needs_name(session):
+        if self._needs_name(session):
             return self._wait_with_name(session, recipients, ahead)
         wanted = () if self._is_listed(session) else [each for each in recipients if not self._is_exempt(each)]
         if not wanted:
@@ -97,7 +97,7 @@ class Greylister:
     def look(self, session: Session) -> Greylist | None:
         """Return the question whether the current recipient's mail passes, which is not an attempt; None if none is."""
         recipient = session.current_recipient
-        if recipient is None or session.can_relay or self._needs_name(session) or self._is_listed(session):
+        if recipient is None or self._needs_name(session) or self._is_listed(session):
             return None
         who = self._who(session)
         if who in self._known or self._is_exempt(recipient.path):
@@ -118,14 +118,17 @@ class Greylister:
         return name in self._options.exempt_recipients or self._whitelists.recipients.has(name, recipient.domain)
 
     def _needs_name(self, session: Session) -> bool:
+        """Whether only its name, which is not known yet, can tell if the client is listed."""
         clients = self._whitelists.clients
-        return clients.asks_for_names and session.client_name is None and not clients.has_address(session.client_ip)
+        is_open = clients.asks_for_names and session.client_name is None and not session.can_relay
+        return is_open and not clients.has_address(session.client_ip)
 
     async def _wait_with_name(self, session: Session, recipients: Sequence[Path], ahead: Looked | None) -> float:
         session.client_name = await self._resolver.name_of(session.client_ip) or UNKNOWN
         return await settled(self.wait_for(session, recipients, ahead))
 
     def _is_listed(self, session: Session) -> bool:
+        """Whether the client is never deferred: it may relay, or a list of clients has it."""
         clients, name = self._whitelists.clients, session.client_name
         if session.can_relay or clients.has_address(session.client_ip):
             return True

@@ -15,6 +15,7 @@ from typing import Any, TypeAlias
 import msgspec
 
 from config.base.ip import packed_address
+from proxy.base.waiting import may_fail
 from proxy.counting.base import Counting, CountingUnavailable
 from proxy.counting.operations import Greylist, Operation, Present, Seen, Sum
 from proxy.mail.session import Session
@@ -29,6 +30,9 @@ ASKS = frozenset(
     f"ec_ip_{what}{whose}" for what in ("connections", "receptions", "rejections") for whose in ("", "_cluster")
 ) | {"audit_series", "audit_connections_on_listener", "audit_connections_on_service", "audit_service"}
 """The functions that ask what was counted of a client."""
+
+ASKED_AHEAD = (Sum, Present)
+"""The questions that are asked ahead, of those that a script asks."""
 
 Key: TypeAlias = tuple[Any, ...]
 """What a question is about, the address of a client included or not."""
@@ -93,12 +97,13 @@ class Ahead:
         if known is not None and known.exception() is None:
             return known.result()
         answer = self._counting.ask(operation)
-        if self._answers is None and isinstance(answer, asyncio.Future):
-            habit = _habit(operation)
-            self._habits.note(habit, _asks(operation))
+        is_first = self._answers is None
+        if is_first and not isinstance(answer, asyncio.Future):
+            return answer  # nothing is waited for here
+        habit = _habit(operation)
+        self._habits.note(habit, _asks(operation))
+        if is_first:
             self._ask_others(habit)
-        elif self._answers is not None:
-            self._habits.note(_habit(operation), _asks(operation))
         return answer
 
     def begin(self) -> Begun | None:
@@ -132,11 +137,8 @@ class Ahead:
             except CountingUnavailable:
                 return
             if isinstance(later, asyncio.Future):
-                later.add_done_callback(_heard)
+                later.add_done_callback(may_fail)  # the script may never ask
                 self._answers[_key(each)] = later
-
-
-ASKED_AHEAD = (Sum, Present)
 
 
 def _key(operation: Any) -> Key:
@@ -161,9 +163,3 @@ def _asks(operation: Any) -> Ask:
         return msgspec.structs.replace(operation, address=address) if len(address) == octets else None
 
     return ask
-
-
-def _heard(answer: asyncio.Future[Any]) -> None:
-    """The script may never ask. Then a missing answer is not an error."""
-    if not answer.cancelled():
-        answer.exception()

@@ -71,17 +71,17 @@ class ScriptCounters:
         """`monitors` are those of inbound_audit; `clock` ages the throttles."""
         self.counting = counting
         self.shares = core.shares_counts
-        self.others_count = core.processes > 1 or core.shares_counts
+        self.answers_later = core.processes > 1 or core.shares_counts
         """Whether an answer has to be waited for."""
         self.most = core.siv_throttle_cache_size
         declared = core.replicated_caches
-        self.caches = declared if declared or core.processes > 1 or core.shares_counts else None
+        self.caches = declared if declared or self.answers_later else None
         """The declared caches; None: whatever scripts name, because the only worker knows it and none is declared."""
         self.monitors = monitors
         self._clock = clock
         self._habits = {phase: Habits() for phase in Phase}
         self._foreseen: WeakKeyDictionary[Session, Begun] = WeakKeyDictionary()
-        """What was asked for the next recipient. Nothing in it may refer to the session, or it stayed for ever."""
+        """What was asked for the next recipient. Nothing in it may refer to the session, which would then never go."""
         self._throttles: OrderedDict[tuple[bool, str], _Throttle] = OrderedDict()
         self._gauges: OrderedDict[str, tuple[int, float]] = OrderedDict()
 

@@ -230,7 +230,7 @@ class SieveValidator:
         hooks: dict[Phase, Hook] = {
             phase: partial(self._judge, phase, scripts) for phase, scripts in self._scripts.items()
         }
-        if any(script.calls & ASKS for script in self._scripts.get(Phase.RCPTTO, ())) and self._counters.others_count:
+        if any(script.calls & ASKS for script in self._scripts.get(Phase.RCPTTO, ())) and self._counters.answers_later:
             hooks[Phase.MAILFROM] = partial(self._foresee, hooks.get(Phase.MAILFROM, lambda _session: PASS))
         return hooks
 
