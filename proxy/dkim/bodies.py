@@ -37,10 +37,6 @@ class BodyHash:
     octets: int
     """Octets of the whole canonical body."""
 
-    def covers(self, wanted: Wanted) -> bool:
-        """Whether the hash covers the whole body."""
-        return wanted.length is None or wanted.length >= self.octets
-
 
 class _Running:
     """One hash that is not finished."""

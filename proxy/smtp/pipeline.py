@@ -47,7 +47,6 @@ class PhasePipeline:
         "_shadowed",
         "_steps",
         "authenticates",
-        "content_phases",
         "judges_recipients",
         "judges_recipients_by_content",
         "listeners",
@@ -64,7 +63,6 @@ class PhasePipeline:
         self._orders = {phase: order_of([each for each, _ in steps], phase) for phase, steps in self._steps.items()}
         """For the phases with validators that may run at once: which earlier ones each must wait for."""
         self._needs = {phase: self._union(phase) for phase in Phase}
-        self.content_phases = tuple([phase for phase in CONTENT_PHASES if self._steps[phase]])
         """The phases after the message arrives that have hooks, in their order."""
         self.judges_recipients_by_content = bool(self._needs[Phase.EACH_RCPT] & (Need.HEADERS | Need.BODY))
         """Whether an each_rcpt hook reads the message, so that RCPT cannot be decided at once."""

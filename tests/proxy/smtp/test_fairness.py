@@ -37,7 +37,7 @@ class Discarding:
 
     judges_recipients_by_content = reads_body = authenticates = False
     judges_recipients = True
-    content_phases = listeners = ()
+    listeners = ()
 
     def active(self, phase: Phase) -> bool:
         return phase is Phase.RCPTTO
