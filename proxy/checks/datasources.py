@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import difflib
 from collections.abc import Iterable, Iterator
 from typing import cast
 
 from config.diagnostics import Diagnostic, Severity
+from config.errors import closest
 from config.settings import Settings
 from proxy.modules.traits import AsksDatasources, Diagnosed
 from proxy.options.core import CoreOptions
@@ -27,7 +27,7 @@ def datasources(settings: Settings, prepared: Iterable[Diagnosed]) -> Iterator[D
 
 
 def _hint(name: str, known: list[str]) -> str:
-    close = difflib.get_close_matches(name, known, 1)
-    if close:
-        return f"did you mean {close[0]}?"
+    close = closest(name, known)
+    if close is not None:
+        return f"did you mean {close}?"
     return f"the datasources are: {', '.join(known)}" if known else f'write Datasource "{name}" {{ uri = "…" }}'

@@ -40,7 +40,7 @@ BeWorker: TypeAlias = Callable[[int, A, Sequence[tuple[socket.socket, Listener]]
 """Serves as a numbered worker in a process that was just forked, and returns its exit status."""
 
 BeKeeper: TypeAlias = Callable[[A, Sequence[A], Doors, Post], int]
-"""Is the keeper in a process that was just forked, and returns its exit status. The second argument are earlier
+"""Is the keeper in a process that was just forked, and returns its exit status. The second argument has the earlier
 assemblies whose workers may still ask it, the oldest first."""
 
 BeControl: TypeAlias = Callable[[A, Watched, Sequence[socket.socket], Post], int]
