@@ -7,6 +7,7 @@ import re
 import signal
 import subprocess
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
@@ -24,12 +25,29 @@ from tests.support.waiting import eventually
 
 DOCS = ROOT / "docs"
 FROM = ("postfix", "exim", "haraka", "momentum")
+SENDER = "MAIL FROM:<someone@no-such-domain.test>"
 
 
 async def _said_to(port: int, *lines: str) -> list[str]:
     async with await Conversation.open("127.0.0.1", port) as client:
         await client.ehlo()
         return [await client.ask(line) for line in lines]
+
+
+@contextmanager
+def _serves(path: Path) -> Iterator[Program]:
+    served = Program(command("serve", "-c", str(path)), folder=path.parent, name="serve", environment=environment())
+    try:
+        yield served
+    finally:
+        assert served.stop() == 0
+
+
+async def _is_relayed(port: int) -> None:
+    """Send a message from a sender that does not exist: in shadow mode the next hop takes it."""
+    await eventually(lambda: accepts_connections("127.0.0.1", port), "it serves", within=30)
+    heard = await _said_to(port, SENDER, "RCPT TO:<anna@example.com>", "DATA", "Subject: x\r\n\r\nx\r\n.")
+    assert heard[-1].startswith("250 2.0.0 Ok: queued as "), heard
 
 
 @pytest.mark.real("postfix")
@@ -44,12 +62,8 @@ async def test_from_a_main_cf_to_verified_mail_in_shadow_mode_and_then_to_a_refu
         of_this_world = f'State_Directory = "{tmp_path}"\nNameservers = ( "{dns.address}" )\n'
         path.write_text(path.read_text() + of_this_world)
         assert (await asyncio.to_thread(ended, "check", path))[:2] == (0, f"{path}: no errors\n")
-        served = Program(command("serve", "-c", str(path)), folder=tmp_path, name="serve", environment=environment())
-        try:
-            await eventually(lambda: accepts_connections("127.0.0.1", port), "it serves", within=30)
-            sender = "MAIL FROM:<someone@no-such-domain.test>"
-            heard = await _said_to(port, sender, "RCPT TO:<anna@example.com>", "DATA", "Subject: x\r\n\r\nx\r\n.")
-            assert heard[-1].startswith("250 2.0.0 Ok: queued as "), heard
+        with _serves(path) as served:
+            await _is_relayed(port)
             await eventually(lambda: '"event":"shadow"' in served.printed(), "the verdict is logged")
             assert '"status":"fail","reason":"nxdomain"' in served.printed()
             await eventually(
@@ -59,9 +73,7 @@ async def test_from_a_main_cf_to_verified_mail_in_shadow_mode_and_then_to_a_refu
             served.process.send_signal(signal.SIGHUP)
             await eventually(lambda: '"event":"reloaded"' in served.printed(), "it has reloaded")
             await eventually(lambda: '"event":"worker_ended"' in served.printed(), "the old worker has ended")
-            assert await _said_to(port, sender) == ["550 from address not reachable"]
-        finally:
-            assert served.stop() == 0
+            assert await _said_to(port, SENDER) == ["550 from address not reachable"]
 
 
 OLD_FRONT_END = """\
@@ -127,12 +139,8 @@ async def test_from_a_momentum_configuration_to_verified_mail_in_shadow_mode(tmp
         )
         status, out, err = await asyncio.to_thread(ended, "check", "--strict", path)
         assert (status, "accepted, not acted on" in out + err) == (0, True), err
-        served = Program(command("serve", "-c", str(path)), folder=tmp_path, name="serve", environment=environment())
-        try:
-            await eventually(lambda: accepts_connections("127.0.0.1", port), "it serves", within=30)
-            sender = "MAIL FROM:<someone@no-such-domain.test>"
-            heard = await _said_to(port, sender, "RCPT TO:<anna@example.com>", "DATA", "Subject: x\r\n\r\nx\r\n.")
-            assert heard[-1].startswith("250 2.0.0 Ok: queued as "), heard
+        with _serves(path) as served:
+            await _is_relayed(port)
             await eventually(lambda: '"event":"session"' in served.printed(), "the log has all of the session")
             assert '"reason":"nxdomain"' in served.printed()
             assert served.printed().count('"event":"shadow"') == 1
@@ -148,8 +156,6 @@ async def test_from_a_momentum_configuration_to_verified_mail_in_shadow_mode(tmp
             told = "Shadow mode: the verdict on <someone@no-such-domain.test> would have been fail (nxdomain)."
             await eventually(lambda: told in ended("why", "someone@no-such-domain.test", "-c", path)[1], "why tells it")
             assert "dialogue of the callback" not in ended("why", "someone@no-such-domain.test", "-c", path)[1]
-        finally:
-            assert served.stop() == 0
 
 
 # ---------------------------------------------------------------- the pages
