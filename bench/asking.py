@@ -1,7 +1,7 @@
 """The processes of the callback benchmark: exchangers, and one that asks afresh.
 
-`python -m bench.asking farm PORT NAMESERVER RCPT EHLO` serves every loopback address: exchangers that answer these
-two after so many seconds, and a name server in whose world every name exists. `dN.test` has an
+`python -m bench.asking farm PORT NAMESERVER RCPT EHLO` serves every loopback address: exchangers that take RCPT and
+EHLO seconds to answer these commands, and a name server in whose world every name exists. `dN.test` has an
 exchanger in a network of its own.
 `fresh` does the asking and prints what it took as JSON.
 """
@@ -55,7 +55,7 @@ async def farm(port: str, nameserver: str, rcpt: str, ehlo: str) -> None:
 
 
 async def fresh(port: str, nameserver: str, store: str, count: str) -> None:
-    """Ask so many exchangers, each for the first time, on one core; then about one address again and again."""
+    """Ask `count` exchangers, each for the first time, on one core; then about one address again and again."""
     os.sched_setaffinity(0, {max(os.sched_getaffinity(0))})
     options = SmtpCbvOptions(port=int(port), allow_networks=(_network(LOOPBACK),), store=parse_store_url(store))
     core = CoreOptions.model_construct(

@@ -51,7 +51,7 @@ from tests.support.worker import core
 MESSAGES = 400
 """For the processor time."""
 COLD = 5
-"""For the wait: the median of so many."""
+"""Measurements of the wait; the median counts."""
 DNS_SECONDS = 0.02
 
 CLIENT, SENDER = "192.0.2.1", "alice@a.test"

@@ -44,7 +44,7 @@ class Bar:
     way: Way
     wanted: float
     is_goal: bool = False
-    """A goal may be missed; the exit status is that of the bars."""
+    """A goal may be missed; only bars count for the exit status."""
 
     @property
     def met(self) -> bool:

@@ -25,7 +25,7 @@ from tests.support.ringback import Ringback, environment
 from tests.support.servers import Postfix, SmtpSink
 
 SLOW = 3.0
-"""Seconds after which the exchanger of all the clients answers, each of whom has a sender of its own."""
+"""Seconds after which the exchanger answers. Each client has a sender of its own, and asks this one exchanger."""
 
 ROUNDS = 3
 IN_TIME, CLIENTS_MEMORY = 3.5, 100
@@ -46,7 +46,7 @@ class Outcome:
 
 
 async def at_once(port: int, count: int) -> Outcome:
-    """Let so many clients send a message at once, each with a sender of its own."""
+    """Let `count` clients send a message at once, each with a sender of its own."""
     outcome = Outcome()
 
     async def one(number: int) -> None:

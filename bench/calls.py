@@ -1,4 +1,4 @@
-"""Function calls a message, and where they are: `python -m bench.calls` from the project's root, in 10 seconds.
+"""Function calls a message, by file: `python -m bench.calls` from the project's root, in 10 seconds.
 
     python -m bench.calls                    kept-open and new connections
     python -m bench.calls kept --top 30      one mode, the 30 dearest functions
@@ -35,7 +35,7 @@ def room(path: str) -> str:
 
 
 def by_room(entries: dict[Function, Any]) -> dict[str, Counter[str]]:
-    """Return for each file the calls of its own functions and those of builtins that it makes."""
+    """Return for each file how often its functions were called, and how often it called builtins."""
     rooms: dict[str, Counter[str]] = {"own": Counter(), "builtin": Counter()}
     for (path, _, _), (_, count, _, _, callers) in entries.items():
         if path != BUILTIN:

@@ -1,7 +1,7 @@
 """How long a configuration takes to load, by its size: `python bench/config_load.py`.
 
-Ordinary text (a Domain scope of five lines, again and again) of 10,000 lines up to one MiB, then a MiB that nobody
-meant.
+Ordinary text (a Domain scope of five lines, again and again) of 10,000 lines up to one MiB, then a MiB that is
+not a configuration.
 """
 
 import sys

@@ -2,9 +2,9 @@
 
 Run from the project's root: `python -m bench.crowd`. Ten of the sessions send a signed message of 25 MB. Measured are
 the lag of the worker's event loop, every 5 ms, the processor time that one turn of the loop takes, the memory, and how
-long the slowest session took. Behind the server stands Postfix's smtp-sink. Exit status 1: a target was missed.
+long the slowest session took. The next hop is Postfix's smtp-sink. Exit status 1: a target was missed.
 
-On a busy machine the lag is that of the machine; the processor time of a turn is what a quiet one would show.
+A busy machine adds to the lag, but hardly to the processor time of a turn.
 """
 
 from __future__ import annotations

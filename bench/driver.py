@@ -23,10 +23,10 @@ IP_BIND_ADDRESS_NO_PORT = 24
 """From linux/in.h: the port is chosen at connect(2), so that each address has all of them."""
 
 SILENCE_SECONDS = 30
-"""After so long without any reply the run is given up."""
+"""The run is given up if no reply comes for this time."""
 
 RECIPIENTS = ((80, 1, 1), (15, 2, 5), (4, 6, 20), (1, 50, 50))
-"""Of a hundred messages so many have between so many recipients, 2.3 on average."""
+"""Of a hundred messages, how many have how many recipients, from and to: 2.3 on average."""
 
 MOST_REFUSED, LEAVES = 11, 8
 """Refused recipients of a message, and of a session before it leaves: Ringback ends it after twenty errors."""
@@ -53,7 +53,7 @@ class Plan:
     senders: int = 1
     domains: int = 1
     varied: bool = False
-    """Many recipients, of whom some are refused, and commands pipelined as Postfix's client does."""
+    """Many recipients, some of which are refused, and commands pipelined as Postfix's client does."""
     every_sender: bool = False
     """Each sender in turn, to have all of them remembered."""
     certificate: str = ""

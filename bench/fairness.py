@@ -2,7 +2,7 @@
 
 One pipelines 1 MiB of RCPT again and again, as fast as the server takes it, and reads the replies; another does so with
 NOOP and RCPT in turn, which the server may end at the first NOOP (RFC 2920 section 3.1). A third never reads: what the
-server holds for it is bounded. Meanwhile somebody sends mail with a remembered sender, and the p99 is measured. One
+server holds for it is bounded. Meanwhile a client sends mail with a remembered sender, and the p99 is measured. One
 worker; the greedy clients are a process of their own (`greedy`). Exit status 1: a bar was missed.
 """
 
@@ -32,7 +32,7 @@ HELD = 256
 """KiB that the worker may grow by for each of the greedy."""
 
 MUTES = 20
-"""Clients that never read, in the second half: so many that what each of them costs can be seen."""
+"""Clients that never read, in the second half: enough of them to show what each one costs."""
 
 SECONDS, PAUSE = 4.0, 0.003
 RECIPIENTS = b"RCPT TO:<u@example.com>\r\n"
@@ -117,7 +117,7 @@ async def _measured(server: Ringback, folder: Path, seconds: float) -> bool:
         for _ in range(20):
             await client.send("u@remembered.test")
         idle = await _mail(client, seconds)
-        print(f"p99 of mail with a remembered sender, nobody else there: {idle:.1f} ms")
+        print(f"p99 of mail with a remembered sender, without other clients: {idle:.1f} ms")
         for kind, what in KINDS:
             found, held = await _beside(server, client, folder, (kind, 1), seconds)
             print(f"  beside one {what}: {found:.1f} ms (target {P99:g}); the worker grew by {held:.0f} KiB")
@@ -132,7 +132,7 @@ async def _measured(server: Ringback, folder: Path, seconds: float) -> bool:
 async def _beside(
     server: Ringback, client: Client, folder: Path, greed: tuple[str, int], seconds: float
 ) -> tuple[float, float]:
-    """Return the p99 of mail beside so many clients of a kind, in ms, and the KiB that the worker grew by."""
+    """Return the p99 of mail beside greedy clients of a kind, in ms, and the KiB that the worker grew by."""
     kind, count = greed
     before = _resident(server)
     arguments = [sys.executable, "-m", "bench.fairness", "--greedy", str(server.port), kind, str(count)]

@@ -26,7 +26,7 @@ LOADS = {
 
 PLAIN = Plan(port=0, messages=3000, size=4 * KIBI)
 FEW = 10
-"""Messages a connection, where it is kept open and many clients take turns."""
+"""Messages a connection, if connections are kept open and many clients take turns."""
 
 ADDRESSES, SENDERS, DOMAINS = 200, 5000, 500
 CROWD = replace(PLAIN, addresses=ADDRESSES)

@@ -1,4 +1,4 @@
-"""What the programs about one subject do with what they found: print it, and, without ROUNDS, write it down."""
+"""What the benchmarks share at their end: print the result, and write it into the page unless ROUNDS is given."""
 
 from __future__ import annotations
 

@@ -1,10 +1,10 @@
 """Where the processor time of a message goes: `python -m bench.flame` from the project's root draws it.
 
     python -m bench.flame                    docs/flame-kept.svg and docs/flame-new.svg
-    python -m bench.flame kept --top 20      one of them, and the 20 dearest functions
+    python -m bench.flame kept --top 20      one of them, and the 20 most expensive functions
 
 A worker serves the load of `bench.calls` without a profiler. A timer of the processor's time interrupts it, and the
-functions that run then are a sample. In the picture, a function stands on the one that called it, and is as wide as its
+functions that run then are a sample. In the picture, a function is above the one that called it, and is as wide as its
 share of the samples. What the kernel does for a function, such as sending, is part of it.
 """
 
@@ -34,10 +34,10 @@ MESSAGES = 60_000
 DOCS = Path(__file__).resolve().parents[1] / "docs"
 
 WIDTH, HEIGHT, LETTER = 1200, 17, 6.6
-"""Of the picture, of a function in it, and of a letter."""
+"""The width of the picture, the height of a function in it, and the width of a letter."""
 
 NARROWEST = 0.6
-"""A function that is not as wide is left out."""
+"""Narrower functions are left out."""
 
 COLOURS = {"proxy/smtp": "#f4a582", "proxy/upstream": "#92c5de", "proxy/outgoing": "#92c5de", "sieve": "#b8e186"}
 COLOURS |= {"proxy/modules": "#b8e186", "proxy/callback": "#fddbc7", "proxy/base": "#d9d9d9", "proxy/mail": "#f7d488"}
@@ -64,7 +64,7 @@ class Node:
 
     @property
     def height(self) -> int:
-        """Functions that stand on each other, itself included."""
+        """How many calls deep its tower is, itself included."""
         return 1 + max([each.height for each in self.called.values()], default=0)
 
 
@@ -139,7 +139,7 @@ def _boxes(name: str, node: Node, left: float, scale: float, top: float, whole: 
 
 
 def dearest(stacks: Counter[Stack], top: int) -> list[tuple[str, float, float]]:
-    """Return the functions with the most time of their own: its share, and that with what they called, in per cent."""
+    """Return the functions with the most time of their own, in per cent: without and with what they called."""
     own: Counter[str] = Counter()
     whole: Counter[str] = Counter()
     for stack, count in stacks.items():

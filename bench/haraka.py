@@ -43,7 +43,7 @@ def install() -> Path:
 
 
 def version() -> str:
-    """Return the installed version, empty where none is."""
+    """Return the installed version; empty if Haraka is not installed."""
     try:
         return str(json.loads((INSTALLED / "node_modules" / PACKAGE / "package.json").read_text())["version"])
     except OSError:

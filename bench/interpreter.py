@@ -1,8 +1,9 @@
 """Which Python the benchmarks run on, whether its build was optimised with a profile (PGO), and its garbage collection.
 
-A Python without it is 20 to 60 % slower, and so is every ratio to Postfix. `python bench/interpreter.py` says what it
-is; the exit status is 0 if it is optimised and new enough. `make bench` asks /usr/bin/python3 before it asks others.
-With `--complete`, it must also be able to make environments and to build libraries: `make test` and `make demo` ask so.
+A Python without it is 20 to 60 % slower, so Ringback looks slower beside Postfix. `python bench/interpreter.py` says
+which build it is; the exit status is 0 if it is optimised and new enough. `make bench` asks /usr/bin/python3 before
+others. With `--complete`, it must also be able to make environments and to build libraries: `make test` and
+`make demo` ask so.
 """
 
 from __future__ import annotations

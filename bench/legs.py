@@ -123,9 +123,9 @@ async def ringback(
     checkout: Checkout = HERE,
     name: str | None = None,
 ) -> AsyncIterator[Leg]:
-    """Ringback with the customer's stanzas and script; so many senders' verdicts are remembered.
+    """Ringback with the customer's stanzas and script. The verdicts on that number of senders are remembered.
 
-    With a value for the option XCLIENT our own sink stands behind it, and STARTTLS is offered; a connection that has
+    With a value for the option XCLIENT, our own sink is the next hop, and STARTTLS is offered; a connection that has
     told the next hop a client serves that client only.
     """
     async with AsyncExitStack() as stack:

@@ -134,7 +134,7 @@ class Leg:
         )
 
     async def arrived(self, wanted: int) -> None:
-        """Wait until so many messages are in the sink.
+        """Wait until the sink has the wanted number of messages.
 
         Raises:
             FailedRunError: there are fewer after a while, or more.

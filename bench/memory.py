@@ -79,7 +79,7 @@ class Place:
         return int(found[1]) * KIBI
 
     async def session(self, *, tls: bool) -> Conversation:
-        """Open a session and greet, over TLS where that is asked for."""
+        """Open a session and greet, over TLS if `tls`."""
         client = await self.server.conversation()
         await client.ehlo()
         if tls:
@@ -120,7 +120,7 @@ async def place(*lines: str) -> AsyncIterator[Place]:
 
 
 async def opened(here: Place, count: int, *, tls: bool) -> list[Conversation]:
-    """Open so many sessions."""
+    """Open `count` sessions."""
     clients: list[Conversation] = []
     while len(clients) < count:
         some = min(AT_ONCE, count - len(clients))
@@ -171,7 +171,7 @@ async def idle(count: int, *, tls: bool) -> tuple[float, float]:
 
 
 async def bulk(count: int, size: int) -> float:
-    """Return by how many octets the server grows at most while so many messages pass at once."""
+    """Return by how many octets the server grows at most while `count` messages pass at once."""
     async with place() as here:
         for client in await opened(here, 5, tls=False):
             await sent(client, MEBI)

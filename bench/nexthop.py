@@ -1,6 +1,6 @@
-"""A next hop for `bench.same` that records each transaction and misbehaves once where it is told to.
+"""A next hop for `bench.same` that records each transaction and misbehaves once, at the step it is told.
 
-The ways to misbehave are those of tests/spec/relay/faults.txt that do not take time. Nothing here waits.
+It can misbehave in every way of tests/spec/relay/faults.txt that takes no time. Nothing here waits.
 """
 
 from __future__ import annotations

@@ -40,7 +40,7 @@ LEAST_SHARE = 0.95
 """Of the messages a second without log and history."""
 
 MOST_SHED = 0.2
-"""Of the rows about accepted mail that may be left out at full load; of those about refusals, none."""
+"""Share of the rows about accepted mail that may be left out at full load. No row about a refusal may."""
 
 SUSTAINED_SECONDS = 30.0
 REFUSED_TOGETHER = 15
@@ -164,7 +164,7 @@ class Found:
     shed: float = 0.0
     """Of the events of accepted mail under sustained full load, the share that the history left out."""
     refused: int = 0
-    """Commands that were refused meanwhile, and those of them that the history has."""
+    """Commands that were refused meanwhile, and how many of these the history has."""
     refused_kept: int = 0
 
     @property

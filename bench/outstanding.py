@@ -3,7 +3,7 @@
 Clients come at a fixed rate, each with a sender whose domain has an exchanger of its own, and wait for its answer; none
 comes before the last of them has asked. Then all probes are outstanding, and for a while nothing else happens than the
 mail of a remembered sender, whose latency is compared with the idle server's. The clients are a process of their own
-(`crowd`). The service has a worker for each core, as one that has so many clients would.
+(`crowd`). The service has a worker for each core, as a service with thousands of clients would.
 """
 
 from __future__ import annotations
@@ -29,11 +29,11 @@ PROBES, RATE = 10_000, 1000
 """Clients, and how many come in a second: fresh probes a second that the service must begin."""
 
 LATE = 1.1
-"""The last may have asked after so many times the seconds in which they come, or the service begins fewer."""
+"""The last may have asked after this many times the seconds in which they come, or the service begins fewer."""
 
 SLOWER, QUIET_SECONDS = 9.0, 5.0
-"""An exchanger answers EHLO and RCPT after so many seconds each (a probe waits for 10); so many of them all probes are
-outstanding."""
+"""Seconds after which an exchanger answers EHLO, and again RCPT (a probe waits for 10); seconds for which all probes
+are outstanding."""
 
 PROBES_MEMORY, TIMES_IDLE, P99 = 400, 2.0, 5.0
 """MiB of all processes; times the idle p99, and milliseconds, of other mail."""

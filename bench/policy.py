@@ -1,7 +1,7 @@
 """What the policy to start from costs: alone on a machine, and with its counts in Redis.
 
 Run from the project's root: `python -m bench.policy [ROUNDS]`. Three Ringbacks with two workers take turns: one with
-the customer's callback script only, one with etc/start_policy.conf as it ships but for its numbers, which are so high
+the customer's callback script only, one with etc/start_policy.conf, whose numbers are raised so
 that no message is refused, and one that also counts in a Redis on loopback. With ROUNDS, nothing is written.
 
 Exit status 1: a bar was missed.

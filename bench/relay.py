@@ -82,7 +82,7 @@ WARM_UP = 500
 """Messages before the first round, uncounted: Postfix starts its processes, Ringback asks the sender's exchanger."""
 
 VISITS = 5
-"""Likewise of each of the many clients. Each worker makes a connection to the sink for each of them, and the kernel
+"""The same for each of the many clients. Each worker makes a connection to the sink for each of them, and the kernel
 chooses the worker: a quick round would mostly measure that."""
 
 EX_OK, EX_MISSED, EX_USAGE, EX_UNAVAILABLE, EX_SOFTWARE = 0, 1, 64, 69, 70

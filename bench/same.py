@@ -170,7 +170,7 @@ class Client:
         await self._writer.drain()
 
     async def _replies(self, count: int) -> bytes:
-        """Return so many replies, or those until the connection ended or nothing came."""
+        """Return `count` replies, or fewer if the connection ended or nothing came."""
         lines = []
         try:
             async with asyncio.timeout(SILENCE_SECONDS):

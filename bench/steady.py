@@ -160,7 +160,7 @@ class Steady:
 
 
 async def offer(leg: Leg, rate: float, seconds: float, size: int, *, keep_open: bool) -> Latency:
-    """Offer messages of `size` octets at `rate` a second, for so long. Raises FailedRunError."""
+    """Offer messages of `size` octets at `rate` a second for some seconds. Raises FailedRunError."""
     before = leg.sink.count
     try:
         with without_collections():

@@ -117,7 +117,7 @@ async def _used(on: Observed) -> float:
 
 
 async def _one_client(on: Observed, found: Found) -> None:
-    """Be one client among the others: what it says is refused, so that its events are told from theirs."""
+    """Be one client among the others. Its commands are refused, so its events can be told from theirs."""
     async with await on.ringback.conversation(source=ALONE) as client:
         await client.ask("EHLO alone.test")
         for _ in range(REFUSED):

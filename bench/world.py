@@ -46,7 +46,7 @@ class World:
 
 @contextmanager
 def farmed(delay: float, *, ehlo: float = 0.0) -> Iterator[World]:
-    """Put up exchangers that answer RCPT after so many seconds, and EHLO."""
+    """Put up exchangers that answer RCPT after `delay` seconds, and EHLO after `ehlo`."""
     world, folder = World(free_port(), free_port()), Folder("farm")
     arguments = [
         sys.executable,

@@ -67,7 +67,7 @@ def bound(
 ) -> tuple[Settings | None, tuple[Diagnostic, ...]]:
     """Return the settings of files that were read before, with the console's changes; None if anything is wrong.
 
-    The diagnostics are those of the changes, and all errors.
+    The diagnostics are all errors, and the changes' warnings.
     """
     findings = Findings()
     settings = _bound(statements, schema, findings, changes)

@@ -1,6 +1,6 @@
 """Settings from the console: changes to a configuration that was loaded, each as text.
 
-`config set` adds a statement that counts after those of the file; `config unset` takes one away. What is set is read,
+`config set` adds a statement after the file's; `config unset` takes one away. What is set is read,
 bound and checked as if the file ended with it. `config.loader.bound` applies the changes, in order.
 """
 

@@ -23,5 +23,5 @@ def quoted(text: str) -> str:
 
 
 def in_quotes(text: str) -> str:
-    """Return a text in quotes, also one word, as the files that ship have it."""
+    """Return a text in quotes, even a single word, as the shipped files write it."""
     return '"' + text.replace('"', '\\"') + '"'

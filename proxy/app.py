@@ -164,7 +164,7 @@ def _assembled(path: Path, tell: Tell, *, look_around: bool) -> tuple[Assembly, 
 def changed(
     statements: Sequence[Statement], before: Assembly, changes: Changes
 ) -> tuple[Assembly, Sequence[Diagnostic]]:
-    """Make a configuration again with settings of the console; `statements` are those of its files.
+    """Make a configuration again with settings of the console; `statements` are what its files say.
 
     No file is read again: a stanza that is the same stays as it was prepared.
 

@@ -274,11 +274,11 @@ class Control(Protocol):
         ...
 
     def bind(self, name: str) -> bool:
-        """Relay the message by way of a binding; False if there is none."""
+        """Relay the message by way of a binding; False if it does not exist."""
         ...
 
     def bind_to_one_of(self, name: str) -> bool:
-        """Relay the message by way of a random binding of a group; False if there is none."""
+        """Relay the message by way of a random binding of a group; False if the group has none."""
         ...
 
     def option(self, scopes: Sequence[str], name: str) -> str | Sequence[str] | None:

@@ -46,7 +46,7 @@ class ScriptSettings:
 
 @dataclass(frozen=True, slots=True)
 class Rule:
-    """A text of the site, and its code. In a text with `|`, that stands for any characters."""
+    """A text of the site, and its code. A `|` in the text matches any characters."""
 
     code: int
     text: str

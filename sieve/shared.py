@@ -64,7 +64,7 @@ class Found:
 
 
 class Datasources(Protocol):
-    """Databases and directories. A failed query is a result with an error; only a name that nobody declared raises."""
+    """Databases and directories. A failed query is a result with an error; only an undeclared name raises."""
 
     def fetch(
         self, name: str, query: str, parameters: tuple[str, ...] | Mapping[str, str] | None
@@ -168,7 +168,7 @@ class Lists(Protocol):
         ...
 
     def reason(self, name: str, address: str) -> str:
-        """Return why an operator has listed an address; empty if nobody has."""
+        """Return why an operator has listed an address; empty if it is not listed."""
         ...
 
     async def reload(self, name: str) -> None:

@@ -24,7 +24,7 @@ def read_address(text: str) -> IPv4Address | IPv6Address:
 
 @lru_cache(maxsize=4096)
 def packed_address(text: str) -> bytes:
-    """Return an address as 4 or 16 octets. Whoever counts asks this many times for each client.
+    """Return an address as 4 or 16 octets. Counters ask this many times for each client.
 
     Raises:
         ValueError: the text is not an address.

@@ -101,7 +101,7 @@ def option_of(asked: Asked) -> tuple[Declared, tuple[str, ...]]:
     """Return the option that follows the scope, and the words after it.
 
     Raises:
-        Unanswerable: there is none, or it is not known.
+        Unanswerable: the option is missing or unknown.
     """
     rest = asked.rest
     if len(rest) > 1 and asked.module and rest[0].lower() in _SCRIPT:  # script mailfrom_phase1 source FILE

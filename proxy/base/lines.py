@@ -46,7 +46,7 @@ class Renderer:
     def __init__(self, worker: int | None) -> None:
         self._worker = worker
         self._date = (-1, b"")
-        """A second, and how the lines of it begin."""
+        """A second, and how its lines begin."""
         self._heads: dict[tuple[str, str], bytes] = {}
         """Level and name → what follows the time, as JSON; the names of events are few."""
 

@@ -202,8 +202,8 @@ class Logger(structlog.BoundLoggerBase):
     def debug(self, event: str, *, whole: Any = None, **fields: object) -> None:
         """Declare the signature: `_LogOfModule` has the methods.
 
-        The fields may come in one dictionary, which the caller gives away: Python puts each keyword into a new one, for
-        half the price of the line.
+        The fields may come in one dictionary, which the caller must not use again. With keywords, Python makes a new
+        one, which costs half as much as the line.
         """
 
     info = warning = error = exception = debug

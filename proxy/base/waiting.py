@@ -47,7 +47,7 @@ class LazyTimer:
         self.deadline = None
 
     def cancel(self) -> None:
-        """The connection has ended: leave nothing in the loop, and forget whom to tell."""
+        """The connection has ended: leave nothing in the loop, and forget the callback."""
         self.deadline = None
         self._rings = nothing
         if self._handle is not None:

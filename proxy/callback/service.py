@@ -108,7 +108,7 @@ class CallbackService(Generic[V]):
         self._marks = _marks(rules)
         self._tally = AnswerCounts()
         self.policies: Policies | None = None
-        """How DMARC policies are found out; None if nobody can."""
+        """Looks DMARC policies up; None if no module can."""
 
     def turn_to(self, rules: Rules) -> None:
         """Answer by other rules from the next question on. What `enforce` said last stays, unless they differ in it."""
@@ -148,7 +148,7 @@ class CallbackService(Generic[V]):
         return self._told(verdict, session, transaction, address)
 
     def _wants_policy(self, transaction: Transaction) -> bool:
-        """Whether the DMARC policy of the sender's domain decides whether it is asked, and nobody has looked it up."""
+        """Whether the sender is asked only under some DMARC policies, and its domain's has not been looked up."""
         if self.policies is None or not transaction.reverse_path.domain or _POLICY in transaction.context:
             return False
         return _is_doubtful(transaction)

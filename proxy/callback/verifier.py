@@ -244,7 +244,7 @@ class CallbackVerifier:
         return await self._withheld(question, asker.client) or await self._found(question, asker)
 
     async def _found_again(self, question: Question, asker: Asker) -> CallbackVerdict:
-        own = Asker(asker.client, asker.session)  # nobody observes it
+        own = Asker(asker.client, asker.session)  # without the first asker's observer
         verdict = await self._withheld(question, own.client) or await self._found(question, own, refreshing=True)
         if verdict.reason == "client_throttled":  # the next hit, for another client, may probe
             self._refreshed.pop(self._around.cache.family_name_of(question), None)

@@ -1,4 +1,4 @@
-"""The order of module stanzas, because who reads what others found must stand behind them, and their names."""
+"""The order of module stanzas, because a module that reads what others found must come after them, and their names."""
 
 from __future__ import annotations
 
@@ -17,16 +17,16 @@ _JUDGES = frozenset({"sieve", "python", "conntrol", "mail_loop", "greylist"}).un
 
 
 def order(settings: Settings) -> Iterator[Diagnostic]:
-    """Yield a warning for each module that stands before one whose results it reads."""
+    """Yield a warning for each module that comes before one whose results it reads."""
     for number, reader in enumerate(settings.modules):
         if reader.passive or reader.type not in BEFORE:
             continue
         for later in settings.modules[number + 1 :]:
             if later.type in BEFORE[reader.type] and not later.passive:
                 yield Diagnostic(
-                    f"{reader.type} stands before {later.type}, so it does not know what that finds",
+                    f"{reader.type} comes before {later.type}, so it does not know what {later.type} finds",
                     reader.span,
-                    hint=f"move {reader.type} behind {later.type}",
+                    hint=f"move {reader.type} after {later.type}",
                     severity=Severity.WARNING,
                 )
 

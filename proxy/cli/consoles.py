@@ -188,7 +188,7 @@ def _texts(command: str) -> dict[str, str]:
 
 
 def _names_file(words: Sequence[str]) -> bool:
-    """Whether it is `config set … source FILE` or `inbound_audit load SERIES MONITOR FILE`; words may be cut."""
+    """Whether it is `config set … source FILE` or `inbound_audit load SERIES MONITOR FILE`; words may be shortened."""
     if "config".startswith(words[0]):
         return words[-2] == "source"
     return "inbound_audit".startswith(words[0].partition(":")[0]) and "load".startswith(words[1])

@@ -129,7 +129,7 @@ def _seconds(text: str) -> float:
 
 
 def _say_nobody(subject: str, instead: str) -> NoReturn:
-    exits.say(f'"{shown(subject)}" names nobody: all bounces have the sender <>; {instead}', err=True)
+    exits.say(f'"{shown(subject)}" is no single sender: all bounces have the sender <>; {instead}', err=True)
     raise typer.Exit(exits.USAGE)
 
 

@@ -195,7 +195,7 @@ class ExplainLimit(TypedDict):
 
 
 class ExplainRecord(TypedDict):
-    """What a client would hear, and who decides. `limits` are those of each worker."""
+    """What a client would hear, and who decides. `limits` has the limits of each worker."""
 
     listener: str
     steps: list[ExplainStep]

@@ -239,7 +239,7 @@ async def _first(
 
 
 async def _next(answers: AsyncGenerator[Result, None], command: Command) -> Result | Refused | None:
-    """Return the next answer, or why there is none: a task that raised it would log it as a fault of ours."""
+    """Return the next answer or refusal. It is not raised: the log would have the task's failure as our own."""
     try:
         return await anext(answers, None)
     except Refused as refused:

@@ -43,7 +43,7 @@ class Command:
     arguments: str = ""
     """As in the help: `ID|CIDR`, `[NAME]`."""
     role: Role = Role.READ
-    """The least role that may give it. A command that needs more than to read changes something."""
+    """The least role that may give the command. If it is more than READ, the command changes something."""
     secret: bool = False
     """Whether its arguments may be secret, so that the log has only its words."""
 

@@ -153,7 +153,7 @@ class Running:
             raise Refused("nothing was changed: " + ("; ".join(failed) or "no worker answers"))
 
     async def _ask(self, question: str, given: dict[str, Any], seconds: float) -> list[Told]:
-        """Ask the workers of this configuration; those of an earlier one finish under theirs."""
+        """Ask the workers of this configuration. Older workers finish under their own."""
         told = await self._processes.ask(question, given, seconds=seconds)
         return [each for each in told if each.process.hello.generation == self._generation]
 

@@ -70,7 +70,7 @@ class Process:
 class _Stream:
     """A question that every process answers with a stream, also those that come later.
 
-    Ten people who look on cost a process no more than one: it sends its answers once.
+    Ten viewers cost a process no more than one: it sends its answers once.
     """
 
     question: str
@@ -81,7 +81,7 @@ class _Stream:
 
 @dataclass(slots=True, eq=False)
 class Subscription:
-    """Who hears a stream, until `Processes.unsubscribe`."""
+    """A listener to a stream, until `Processes.unsubscribe`."""
 
     stream: _Stream
     heard: Callable[[Process, Any], None]

@@ -11,7 +11,7 @@ from proxy.counting.operations import Leased
 from proxy.counting.presence import is_here_only, split
 
 ALIVE_SECONDS = 5.0
-"""A process that has said nothing for so long has no places any more, unless it is known to live otherwise."""
+"""A process that is silent for longer loses its places, unless it is known to live."""
 
 ALONE = ""
 """The owner in a process that counts for itself alone. It never has to say that it lives."""

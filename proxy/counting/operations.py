@@ -43,8 +43,8 @@ class Counted(msgspec.Struct, array_like=True, gc=False):
 class Window(Operation[Counted | None], tag=1):
     """Count `change` events, maybe 0 or negative, in a sliding window.
 
-    The first operation for a key decides the limit and the length; `count` 0 asks only for a window that is there, and
-    the answer is None if there is none. With `within`, nothing is counted if that exceeded the limit. A window is
+    The first operation for a key decides the limit and the length; `count` 0 creates no window: without
+    one, the answer is None. With `within`, nothing is counted if that exceeded the limit. A window is
     forgotten `seconds` + 1 after its last use, and if its room has more than `most`: the least recently used.
     """
 
@@ -99,7 +99,7 @@ class Gauge(Operation[int | None], tag=3):
 
 
 MOST_AMOUNT = 2**53 - 1
-"""The largest sum of a series, on both sides of 0. All that count, Lua included, count so far without an error."""
+"""The largest sum of a series, on both sides of 0. Python and Lua both count up to it without an error."""
 
 
 class Add(Operation[None], tag=4):
@@ -207,7 +207,7 @@ class Lease(Operation[Leased], tag=9):
     places: Sequence[tuple[bytes, int]]
     """Each key, with the most places that it has; 0: no limit, only counted."""
     owner: str = ""
-    """The process. Whoever carries the operation fills it in."""
+    """The process; filled in on the way to the store."""
 
     answer: ClassVar[Any] = Leased
 
@@ -271,10 +271,10 @@ class Seen(msgspec.Struct, array_like=True, gc=False):
 class Greylist(Operation[Seen], tag=13):
     """An attempt to deliver.
 
-    The first one for a key never passes. One `delay` to `window` seconds later does, and so do all later ones, until
+    The first one for a key never passes. One `delay` to `window` seconds later does, as do all later ones, until
     `life` seconds have passed without one. After an attempt that is later than `window`, it begins anew. If the
-    client has delivered at least `enough` messages, it passes always; `enough` 0: no client is known. A `look` answers
-    what an attempt would, and is none.
+    client has delivered at least `enough` messages, it passes always; `enough` 0: no client is known. A `look`
+    gets the same answer, but does not count as an attempt.
     """
 
     room: str

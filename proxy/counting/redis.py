@@ -270,7 +270,7 @@ def _seen(reply: Any) -> ops.Seen:
 
 
 def _several(reply: Any) -> list[Any]:
-    """Return a reply of several parts. Octets would also come apart, into numbers. Raises TypeError."""
+    """Return a reply that is a list. Raises TypeError for others: octets, too, could be unpacked, into numbers."""
     if not isinstance(reply, list):
         raise TypeError
     return reply

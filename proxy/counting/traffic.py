@@ -14,7 +14,7 @@ def series_of(kind: str, *, here: bool) -> str:
 
 
 def of_script(name: str) -> str:
-    """Return a script's name as one that has only valid characters, and is none of Ringback's own."""
+    """Return a name for a script's series: with valid characters only, and different from all of Ringback's own."""
     return "script " + name.encode("utf-8", "surrogateescape").decode("latin-1")
 
 

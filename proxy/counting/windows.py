@@ -49,7 +49,7 @@ class _Window:
         return total
 
     def fits(self, index: int, change: int) -> bool:
-        """Return whether no window has too many if so many are counted now; some may be reserved for later."""
+        """Return whether a change leaves every window within its count; some may be reserved for later."""
         if self.total(index) + change > self.count:
             return False
         for each in self.events:

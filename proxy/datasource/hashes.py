@@ -45,7 +45,7 @@ def matches(kind: str, stored: str, password: str) -> bool:
     """Whether a stored password of some kind is `password`.
 
     Raises:
-        NeverRight: nobody may log in with this kind, or it is malformed.
+        NeverRight: no password of this kind is accepted, or it is malformed.
     """
     if kind == "rfc2307":
         braced = _BRACED.fullmatch(stored)

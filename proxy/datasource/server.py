@@ -44,7 +44,7 @@ class Server:
     """Connections to one server. The event loop's thread owns its state."""
 
     def __init__(self, source: str, uri: SourceUri, connect: Connect, connections: int) -> None:
-        """`connect` makes connections to the server of `uri`, at most so many."""
+        """`connect` makes connections to the server of `uri`, at most `connections` at once."""
         self._source, self.shown, self._connect = source, str(uri), connect
         self._driver, self._hidden = uri.driver, uri.secrets
         self._places = asyncio.Semaphore(connections)

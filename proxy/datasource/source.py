@@ -52,7 +52,7 @@ class Source:
         """Return a result: one that is kept at once, else a coroutine that waits for it.
 
         Raises:
-            DatasourceError: there is none; the coroutine raises it, too.
+            DatasourceError: the query failed; the coroutine raises it, too.
         """
         wanted = self.options.max_rows if most is None else most
         if fresh or not self.options.keeps:

@@ -84,7 +84,7 @@ async def _perform(number: int, sample: Sample, world: DemoWorld, screen: Screen
 
 
 async def _told(timeline: Timeline, verdicts: int) -> None:
-    """Wait until the timeline has so many verdicts: they come from the log, whose lines another thread writes."""
+    """Wait until the timeline has all verdicts: they come from the log, whose lines another thread writes."""
     with suppress(TimeoutError):
         async with asyncio.timeout(VERDICT_SECONDS):
             while sum(each.text.startswith(VERDICT) for each in timeline.events) < verdicts:  # noqa: ASYNC110 - a thread

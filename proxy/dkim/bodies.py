@@ -124,7 +124,7 @@ class BodyHashes:
 
 
 async def claimed(message: Message, inline: int, read: Callable[[Sequence[Field]], C]) -> C:
-    """Read what a header section claims: on the event loop if it has at most so many octets, else in a thread."""
+    """Read what a header section claims: on the event loop if it has at most `inline` octets, else in a thread."""
     fields = message.raw_fields()
     return read(fields) if message.head_octets <= inline else await in_thread(ThreadPool.CONTENT, lambda: read(fields))
 

@@ -116,7 +116,7 @@ class RelaxedBody(SimpleBody):
 
 
 def _without_line_breaks(octets: bytes) -> bytes:
-    """Return octets without the CRLFs at their end. Only BINARYMIME may have a bare CR or LF, which is none."""
+    """Return octets without the CRLFs at their end. A bare CR or LF, which only BINARYMIME may have, stays."""
     text = octets.rstrip(b"\r\n")
     end = octets[len(text) :]
     if end != b"\r\n" * (len(end) // 2):

@@ -42,7 +42,7 @@ class Key:
 
     public: PublicKey | None = None
     is_strict: bool = False
-    """The identity's domain must be that of the signature (`t=s`)."""
+    """The identity's domain must be the signature's own (`t=s`)."""
     is_test: bool = False
     """The domain tests DKIM (`t=y`): a message counts as unsigned."""
     problem: str = ""

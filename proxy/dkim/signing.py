@@ -70,7 +70,7 @@ def key_from(octets: bytes) -> PrivateKey:
     """Return a private key from PEM, or from its base64 without the first and last line.
 
     Raises:
-        BadKey: it is none, or of a kind that does not sign mail.
+        BadKey: it is not a key, or of a kind that does not sign mail.
     """
     try:
         if b"-----BEGIN" in octets:

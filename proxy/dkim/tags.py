@@ -7,7 +7,7 @@ import binascii
 import re
 
 LONGEST_LIST = 16_384
-"""Octets of a tag list. Signatures with thousands of names cost time, and nobody makes them."""
+"""Octets of a tag list. Signatures with thousands of names cost time, and no real signer makes them."""
 
 _NAME = re.compile(r"[A-Za-z][A-Za-z0-9_]*")
 _BLANKS = re.compile(r"[ \t\r\n]+")
@@ -48,7 +48,7 @@ def without_blanks(value: str) -> str:
 
 
 def octets_of(value: str) -> bytes:
-    """Return what a base64 value stands for.
+    """Decode a base64 value.
 
     Raises:
         BadTags: it is not base64.

@@ -10,13 +10,13 @@ from config.base.domains import LONGEST_DOMAIN, normal_domain
 from sieve.message.addresses import mailboxes
 
 MOST_OCTETS = 16 * 1024
-"""Of longer From fields, the beginning is read: the rest has no author that a reader would see."""
+"""Only the beginning of longer From fields is read. No mail program would show an author from the rest."""
 
 _BESIDE_BODY = len("From: \r\n")
 """Octets of a field that are not its body: a header section of 1 MiB has room for 130,000 fields."""
 
 MOST_DOMAINS = 10
-"""Of more domains in From, the first are evaluated."""
+"""If From has more domains, only the first ones are evaluated."""
 
 _LABEL = r"[a-z0-9_](?:[a-z0-9_-]{0,61}[a-z0-9_])?"
 _DOMAIN = re.compile(rf"(?=.{{1,253}}$)(?:{_LABEL}\.)*{_LABEL}")
@@ -35,7 +35,7 @@ def authors(fields: Sequence[str]) -> Authors:
     """Return the domains of all addresses in all From fields.
 
     A message must have one From field (RFC 5322 section 3.6). If a forger adds a second one, a reader may see either,
-    so the addresses of both count. An address without a domain that DNS can have does not: it must not hide another.
+    so the addresses of both count. An address whose domain DNS cannot have does not count: it must not hide another.
     Of a malformed field, such as `ceo@example.com <>`, everything counts that may look like an address.
     """
     if not fields:

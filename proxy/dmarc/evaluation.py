@@ -34,7 +34,7 @@ class Identifiers:
     dkim: tuple[str, ...] = ()
     unclear_spf: str = ""
     unclear_dkim: tuple[str, ...] = ()
-    """Domains that had a temporary error. If one aligns, a fail is not certain; a forger's own prevents nothing."""
+    """Domains that had a temporary error. If one aligns, a fail is not certain. A forger's own does not align."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,9 +59,9 @@ class Evaluation:
 async def evaluate(
     authors: Authors, identifiers: Identifiers, look_up: LookUp, seconds: float | None = None
 ) -> Evaluation:
-    """Return the result for a message: of several authors, the one whose result is the strictest (section 11.5).
+    """Return the result for a message. If it has several authors, the strictest result counts (section 11.5).
 
-    All have these seconds at once: a domain whose name servers are silent does not hide what another asks for.
+    All are looked up at once within these seconds, so a domain with silent name servers does not hide another's policy.
     """
     asked = [_in_time(domain, identifiers, look_up, seconds) for domain in authors.domains]
     results = await at_once(asked)

@@ -1,4 +1,4 @@
-"""What notes the answers that a task gets. Without History_Answers, nothing does."""
+"""Notes of the answers that a task gets, for History_Answers."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ _NOTE: ContextVar[Note | None] = ContextVar("note", default=None)
 
 
 def noting(note: Note | None) -> None:
-    """From now on, let `note` have each answer that this task gets, or a task that it starts; None ends that."""
+    """From now on, give `note` each answer that this task, or a task that it starts, gets; None ends that."""
     _NOTE.set(note)
 
 

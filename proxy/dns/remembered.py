@@ -25,7 +25,7 @@ MOST_ANSWERS = 20_000
 MOST_FAILURES = 5_000
 
 MOST_CHARACTERS = 16 << 20
-"""Of all records that are remembered: a stranger's may have 64 KiB each."""
+"""Characters of all remembered records: a stranger's may have 64 KiB each."""
 
 _LEAST_SIZE = MOST_CHARACTERS // MOST_ANSWERS
 
@@ -58,7 +58,7 @@ TIMEOUT = Answer(_TIMEOUT)
 
 
 def _size(answer: Answer) -> int:
-    """Return what an answer counts for: its characters, or an equal share."""
+    """Return how much of MOST_CHARACTERS an answer uses: its length, but at least an equal share."""
     return max(_LEAST_SIZE, sum([len(each) for each in answer.records]))
 
 

@@ -19,7 +19,7 @@ _PATH = re.compile(
     re.IGNORECASE,
 )
 _ARGUMENT = re.compile(r"""(^(?:(?:FROM|TO)\s*:\s?)?<?)(?![~<>\s])([^\s<>]+(?:\s[^\s<>=]+(?=>))?)""", re.IGNORECASE)
-"""What a command names, even if it is not an address, has no domain, or was cut before it."""
+"""What a command names, even if it is not an address, has no domain, or was cut before its domain."""
 
 _WORD = re.compile(r"[^\s<>()\[\],;:\"@'/=]+")
 _SHORTEST_NAME = 3

@@ -77,7 +77,7 @@ class Asked:
 
 
 def asked_by(session: Session, phase: Phase) -> Asked:
-    """Return what notes the answers of the hook that runs; outside a hook, what reports each at once."""
+    """Return the notes of the hook that runs; outside a hook, new ones that report each answer at once."""
     found = _ASKED.get()
     if found is None:
         found = Asked(session, phase)

@@ -128,7 +128,7 @@ class Reader:
             yield from self._of_beginning(beginning)
 
     def _of_beginning(self, beginning: str) -> Iterator[Story]:
-        """Yield the stories of sessions whose names begin so: a name may have been cut."""
+        """Yield the stories of sessions whose names have this beginning: the name may have been cut."""
         condition = "id BETWEEN ? AND ? || '~'"
         for row in self.items("sessions", condition, beginning, beginning)[::-1]:
             story = self._of_session(row["row"], {canonical(row["id"])})

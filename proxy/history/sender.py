@@ -97,7 +97,7 @@ class Sender:
         return b"".join(kept)
 
     def close(self) -> Gap:
-        """Send what waits, for a while, and end the thread; return what nobody confirmed.
+        """Send what waits, for a while, and end the thread; return what was not confirmed.
 
         `take` is not called any more.
         """

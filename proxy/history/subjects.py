@@ -1,4 +1,4 @@
-"""How a subject is written: by whoever asks, and in the history, which has what the log has."""
+"""Subjects as people write them, and as the history has them, which is how the log writes them."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ _TRANSACTION = re.compile(r"([0-9a-z]{6,}-[0-9a-z]+)\.[0-9]+")
 
 
 _BEGINNING = re.compile(r"[0-9a-v]{8,11}(-[0-9a-f]*)?")
-"""Of a session's name; eight characters are enough, because they are the time to some seconds."""
+"""The beginning of a session's name. Eight characters are enough: they give the time to within seconds."""
 
 
 def beginning_of(subject: str) -> str:

@@ -19,8 +19,8 @@ from proxy.keeper.messages import Count, Done, Performed, Welcome, decode_counts
 _NOTHING = msgspec.Raw(encode(None))
 
 PERFORMED_SECONDS = 0.2
-"""How long a worker may wait to hear that what it told was taken, if it asks nothing meanwhile: a fifth of its
-patience. To say so at once would wake both processes for each message."""
+"""After how long the keeper confirms operations that need no answer, if no answer confirms them before: a fifth of the
+worker's deadline. To confirm them at once would wake both processes for each message."""
 
 
 class Owning(Counting, Protocol):
@@ -60,7 +60,7 @@ class Counters:
         self._links: dict[str, Link[Count]] = {}
         """By the worker's name as an owner of places."""
         self._taken: dict[Link[Count], int] = {}
-        """The number of the last operation of each connection that has not heard of it, if it was only told."""
+        """For each connection, the number of the last operation that needs no answer, if it is not confirmed yet."""
         self._loop = asyncio.get_running_loop()
         self._saying: asyncio.TimerHandle | None = None
 

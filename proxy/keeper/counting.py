@@ -4,8 +4,8 @@ A worker's operations of one turn of the loop travel in one frame, and are perfo
 leaves unanswered are sent to its replacement: what the dead one had counted is gone, so nothing counts twice. A
 worker whose keeper does not answer for DEADLINE_SECONDS counts alone, until one does.
 
-What is only told has no answer of its own, because that would wake both processes once more for each message: a
-later answer, or a `Performed`, says how far the keeper has come.
+An operation that is only told (`tell`) gets no answer of its own, which would wake both processes once more for each
+message. A later answer, or a `Performed`, says how far the keeper has come.
 """
 
 from __future__ import annotations
@@ -61,7 +61,7 @@ class KeptCounting:
         self._sent: dict[int, _Sent] = {}
         """By number, the oldest first."""
         self._told: deque[tuple[Count, float]] = deque()
-        """What was only told, and until when the keeper must have taken it."""
+        """Operations that were only told, and when the keeper must have taken each."""
         self._watch: asyncio.TimerHandle | None = None
         self._silent = False
         self._reach: Reach[Done | Performed] = Reach(
@@ -85,7 +85,7 @@ class KeptCounting:
         """Let the keeper perform it, and do not wait."""
         if isinstance(operation, Return):
             self._meanwhile.note(operation, None, ALONE)
-        elif isinstance(operation, Lease):  # of places without a limit: nobody looks whether it succeeds
+        elif isinstance(operation, Lease):  # of places without a limit: the result does not matter
             self._meanwhile.note(operation, Leased(-1, ()), ALONE)
         if not self._alone():
             self._say(operation)
@@ -121,7 +121,7 @@ class KeptCounting:
         return answer
 
     def _say(self, operation: Operation[Any]) -> None:
-        """Send what is only told."""
+        """Send an operation that needs no answer."""
         sent: Count = Count(next(self._numbers), operation, told=True)  # type: ignore[arg-type]  # as above
         self._told.append((sent, self._until()))
         self._reach.send(sent)
@@ -158,7 +158,7 @@ class KeptCounting:
                 self._meanwhile.note(operation, answer, ALONE)
             waiting.set_result(answer)
         elif isinstance(operation, Lease) and answer.full < 0:
-            self._say(Return([key for key, _ in operation.places]))  # whoever wanted them has left
+            self._say(Return([key for key, _ in operation.places]))  # the caller has left
 
     def _look(self) -> None:
         """Count here what the keeper has not answered in time, and wait for it no longer."""
@@ -216,19 +216,19 @@ class KeptCounting:
         try:
             self._meanwhile.ask(operation, SILENT)
         except CountingUnavailable:
-            return  # nobody waits for it
+            return  # no caller waits for it
 
     def _welcomed(self) -> None:
         """Say which places this worker has, then send what waits for an answer, maybe again."""
         self._silent = False
         told = [each for each in self._told if not isinstance(each[0].operation, _OF_PLACES)]
-        self._told.clear()  # what was told of places is in what this worker holds
+        self._told.clear()  # `Hold` has the changes of places that were told
         self._say(Hold(held=self._meanwhile.counting.leases.held_by(ALONE)))
         sent, self._sent = self._sent, {}
         again = [*[each for each, _ in told], *[each.count for each in sent.values()]]
         waiting = {id(each.count): each for each in sent.values()}
         for each in sorted(again, key=_number):
-            each.number = next(self._numbers)  # they follow what was just said
+            each.number = next(self._numbers)  # they come after `Hold`
             if id(each) in waiting:
                 self._sent[each.number] = waiting[id(each)]
             self._reach.send(each)
@@ -236,7 +236,7 @@ class KeptCounting:
 
 
 _OF_PLACES = (Lease, Return, Hold)
-"""What changes the places that a worker has."""
+"""Operations that change the places that a worker has."""
 
 
 def _number(each: Count) -> int:

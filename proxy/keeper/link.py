@@ -138,7 +138,7 @@ class Link(asyncio.Protocol, Generic[M]):
 
 
 def _frame(messages: Sequence[Message]) -> bytes:
-    """Return messages as one frame, or as more if one is not enough.
+    """Return messages as one frame, or as several if one is not enough.
 
     A message that is too long for any, or has a number of more than 64 bits, is left out: the others must not be lost.
     """

@@ -104,7 +104,7 @@ class Count(msgspec.Struct, array_like=True, tag=9, gc=False):
     number: int
     operation: AnyOperation
     told: bool = False
-    """Nobody waits for an answer: the keeper says with a later `Done` or `Performed` how far it has come."""
+    """It needs no answer: a later `Done` or `Performed` of the keeper says how far it has come."""
 
 
 class Done(msgspec.Struct, array_like=True, tag=10, gc=False):
@@ -113,11 +113,11 @@ class Done(msgspec.Struct, array_like=True, tag=10, gc=False):
     number: int
     answer: msgspec.Raw
     failed: bool = False
-    """The store that all machines share does not answer, and nobody may count without it."""
+    """The store that all machines share does not answer, and counting alone is not allowed."""
 
 
 class Performed(msgspec.Struct, array_like=True, tag=12, gc=False):
-    """The keeper has taken everything up to this number that nobody waits for."""
+    """The keeper has taken every operation up to this number that needs no answer."""
 
     number: int
 

@@ -42,7 +42,7 @@ class Reach(Generic[M]):
         self._link: Link[M | Welcome] | None = None
         self._welcome = False
         self.given_up = False
-        """Whether nobody should wait for a keeper now."""
+        """Whether callers should no longer wait for a keeper."""
         self._pause = _FIRST_PAUSE
         self._loop = asyncio.get_running_loop()
         self._healing = self._knocking = self._loop.call_later(HEAL_SECONDS, self._give_up)

@@ -41,7 +41,7 @@ def network_of(text: str) -> tuple[str, _Key]:
     """Return a network in its usual form, and its key.
 
     Raises:
-        NotANetwork: it is none, or a range that is no network.
+        NotANetwork: it is not an address, a network, or a range that is one network.
     """
     found = blocks(text)
     if len(found) != 1:

@@ -16,7 +16,7 @@ def folder_of(state_directory: Path) -> Path:
     """Return a folder that only we can write, and make it if it is missing. All workers get the same one.
 
     Raises:
-        OSError: there is none.
+        OSError: the folder cannot be made, or other users may write to it.
     """
     with suppress(OSError):
         if os.access(state_directory, os.W_OK | os.X_OK):
@@ -29,11 +29,11 @@ def _ours(folder: Path) -> Path:
     """Make a folder, or check the one that is there: another user could have put it in our way.
 
     Raises:
-        OSError: it is not ours alone.
+        OSError: other users own it or may write to it.
     """
     with suppress(FileExistsError):
         folder.mkdir(mode=0o700)
     status = folder.lstat()
     if not stat.S_ISDIR(status.st_mode) or status.st_uid != os.geteuid() or status.st_mode & 0o022:
-        raise PermissionError(1, "belongs to somebody else", str(folder))
+        raise PermissionError(1, "other users own it or may write to it", str(folder))
     return folder

@@ -52,7 +52,7 @@ class Lists:
 
     @property
     def entries(self) -> Entries:
-        """The operators' entries. Before the control process has published them, those of the file."""
+        """The operators' entries: from the file until the control process has published them."""
         if self.region.version:
             return self.region.entries
         if self._stored is None:
@@ -88,7 +88,7 @@ class Lists:
         """Check that a list is known.
 
         Raises:
-            UnknownList: nobody has defined or declared it.
+            UnknownList: the list is neither defined nor declared.
         """
         if name not in self.cidr and name not in self.declared and name not in self.entries.names:
             raise UnknownList(name)

@@ -37,7 +37,7 @@ class NotLoaded(Exception):
 
 
 class Loader:
-    """A worker has one. Beside each table are a lock, and a file whose time says when somebody last tried."""
+    """A worker has one. Beside each table are a lock, and a file whose time says when a worker last tried."""
 
     def __init__(self, folder: Callable[[], Path], rows: Rows | None) -> None:
         """`folder` is made when a list needs it."""

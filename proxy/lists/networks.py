@@ -22,7 +22,7 @@ _MAPPED = 0xFFFF << 32
 
 _LONGEST_VALUE = 2000
 _MOST_DIGITS = 20
-"""Of a number in a file: Python refuses to read thousands."""
+"""Digits of a number in a file. Python refuses to read thousands."""
 _DATASETS = frozenset({"ip4set", "ip4trie", "ip4tset", "ip6trie", "ip6tset"})
 _USUAL = re.compile(r"([0-9]+\.[0-9]+\.[0-9]+\.[0-9]+)(?:/([0-9]{1,2}))?")
 _PREFIX = re.compile(r"(\d{1,3})(?:\.(\d{1,3}))?(?:\.(\d{1,3}))?(?:\.(\d{1,3}))?")
@@ -103,7 +103,7 @@ def blocks(text: str) -> list[tuple[int, int, int]]:
     are dropped. IPv4-mapped IPv6 is IPv4.
 
     Raises:
-        NotANetwork: it is none.
+        NotANetwork: the text is not a network.
     """
     address, slash, length = text.partition("/")
     try:
@@ -319,7 +319,7 @@ def _entry(line: str) -> tuple[str, str]:
 
 
 def _smallest_prefix(text: str) -> int:
-    """Return the prefix length of `/8`, or of so many addresses."""
+    """Return the prefix length that `/8` or a number of addresses means."""
     number = text.removeprefix("/")
     if not (number.isascii() and number.isdigit()) or len(number) > _MOST_DIGITS:
         return 0

@@ -83,7 +83,7 @@ class OperatorLists:
         return kept
 
     def remove(self, name: str, network: str, user: str) -> Entry | None:
-        """Remove an entry; return it, or None if there is none."""
+        """Remove an entry; return it, or None if it was not there."""
         with self._taking_turns:
             entries = self.entries
             found = next((each for each in entries if (each.list, each.network) == (name, network)), None)

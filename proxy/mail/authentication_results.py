@@ -25,13 +25,13 @@ _INLINE = 8 * 1024
 """Octets of such fields that are looked at on the event loop, in up to 0.8 ms."""
 
 _END_OF_NAME = frozenset(" \t\r\n;(),/=<>@:[]?")
-"""What no token has (RFC 2045 section 5.1). A lenient reader may end the name there, so it ends there for us."""
+"""Characters that no token has (RFC 2045 section 5.1). A lenient reader may end a name there, so we do."""
 
 _REMEMBERED = 256
 """Fields that are not written anew. Each has some hundred octets."""
 
 _GOES_ON = re.compile(r"[ \t\r\n]*[.\"]")
-"""What makes a lenient reader join the parts of a name."""
+"""What may make a lenient reader continue a name."""
 
 _ORDER = ("auth", "iprev", "spf", "sender-id", "dkim", "dmarc", "arc")
 """The methods in the order of our field; others follow."""
@@ -40,7 +40,7 @@ _ORDER = ("auth", "iprev", "spf", "sender-id", "dkim", "dmarc", "arc")
 async def remove_forged(message: Message, own: str) -> None:
     """Remove the fields that claim to be ours, and those whose author cannot be read (RFC 8601 section 5).
 
-    A header section of 1 MiB may have so many that this takes 100 ms: then it is done in a thread.
+    In a header section of 1 MiB this may take 100 ms: then it is done in a thread.
     """
     own = normal_domain(own)
 
@@ -121,7 +121,7 @@ def _name_at(prefix: str, start: int) -> str | None:
 
 
 def _legible(name: str, rest: str) -> str | None:
-    """Return a name normalized. None if it is empty, has what people do not see, or may go on: `"mx".example.com`."""
+    """Return a name normalized. None if it is empty, has invisible characters, or may go on: `"mx".example.com`."""
     if not name or not name.isprintable() or _GOES_ON.match(rest):
         return None
     return normal_domain(name)

@@ -25,7 +25,7 @@ class Message:
         self._head = head
         self._content = content
         self._above: list[Field] = []
-        """Fields that were added at the top before anybody took the header section apart, as is usual."""
+        """Fields that were added at the top before the header section was taken apart, as is usual."""
         self._fields: list[Field] | None = None
         self._by_name: dict[str, list[Field]] | None = None
         self._new_body: bytes | None = None
@@ -111,7 +111,7 @@ class Message:
         return head + b"\r\n" + body
 
     async def beginning(self, most: int) -> bytes:
-        """Return the message as `raw` does, but at most so many octets of it."""
+        """Return the first octets of the message, at most `most`; `raw` returns all of it."""
         if self._raw is not None:
             return self._raw[:most]
         long = self._content is not None and self._content.octets > _INLINE

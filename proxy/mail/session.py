@@ -179,7 +179,7 @@ class Transaction(AiosmtpdEnvelope):
         self.size = 0
         self.context: dict[str, str] = {}
         self.phases: list[tuple[Phase, float, float, float]] = []
-        """Phases in which policy was asked: the seconds of each, and those of callbacks and of DNS until its end."""
+        """Phases in which policy was asked: the seconds of each, and of callbacks and DNS until its end."""
         self.discarded = False
         self.heard: dict[str, object] = {}
         """What modules know of the message and need again, by names of theirs."""

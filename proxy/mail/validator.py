@@ -42,7 +42,7 @@ class Uses:
     """Whether it asks or tells third parties: then it starts only when all validators before it have passed."""
 
     def depends_on(self, earlier: Uses) -> bool:
-        """Whether it must wait for a validator that stands before it."""
+        """Whether it must wait for a validator that comes before it."""
         both_set = (earlier.sets & self.sets) - ANY_ORDER
         return self.asks_others or bool(both_set or earlier.sets & self.reads or earlier.reads & self.sets)
 

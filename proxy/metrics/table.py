@@ -191,7 +191,7 @@ STORE_TIME = LAYOUT.histogram("ringback_store_seconds", "Duration of a store's o
 LETTERS = LAYOUT.gauge("ringback_outbox_messages", "Ringback's own messages that are waiting.", merge=Merge.MOST)
 OLDEST = LAYOUT.gauge(
     "ringback_outbox_oldest_timestamp_seconds",
-    "When the oldest message in the outbox was created; 0 if there is none.",
+    "When the oldest message in the outbox was created; 0 if the outbox is empty.",
     merge=Merge.MOST,
 )
 

@@ -41,7 +41,7 @@ class Explained:
 
 @runtime_checkable
 class Explains(Protocol):
-    """A validator that says what it would do, from what is at hand. It asks nobody, and no other session sees it."""
+    """A validator that says what it would do, from what is at hand, without asking or changing anything outside."""
 
     async def explain(self, phase: Phase, session: Session, verdicts: Verdicts) -> Explained:
         """Say it for a session that does not exist."""

@@ -85,14 +85,14 @@ class Greylisting(Protocol):
         `ahead` knows what was asked before.
 
         Raises:
-            CountingUnavailable: nobody answers, and `on_store_error = defer`. A coroutine raises it, too.
+            CountingUnavailable: no answer, and `on_store_error = defer`. A coroutine raises it, too.
         """
         ...
 
     def look(self, session: Session) -> Greylist | None:
-        """Return the question whether the current recipient's mail passes, which is no attempt; None if none is asked.
+        """Return a question whether the current recipient's mail would pass, which does not count; None: not needed.
 
-        A script that has other questions before asks it along with them.
+        A script asks it together with its earlier questions.
         """
         ...
 

@@ -33,7 +33,7 @@ ACCEPTED = (
 REFUSED = (
     "sha1_hex", "sha1_base64", "ssha1", "md5", "md5_hex", "md5_base64", "hmac_md5", "digest-md5", "smd5",
 )  # fmt: skip
-"""Forms that Momentum has, which any stolen copy gives away: nobody logs in with them."""
+"""Forms of Momentum that are never accepted, because a stolen copy of them gives the password away."""
 
 VARIABLES = frozenset(
     {"username", "username_localpart", "username_domain", "password", "crypt", "uri", "nonce", "realm", "digest-uri"}
@@ -51,7 +51,7 @@ def _read_kind(value: Value, reading: ReadContext) -> str:
     if kind in REFUSED:
         reading.findings.add(
             Diagnostic(
-                f"passwords of the kind {kind} are never accepted: nobody can log in with them",
+                f"passwords of the kind {kind} are never accepted, so these users cannot log in",
                 value.span,
                 "store them as bcrypt, SHA-2 or scrypt",
                 Severity.WARNING,

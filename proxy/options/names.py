@@ -172,7 +172,7 @@ def field_names(texts: tuple[str, ...]) -> tuple[str, ...]:
     """Return names of header fields.
 
     Raises:
-        ValueError: one is none.
+        ValueError: one is not the name of a field.
     """
     return tuple([_field_name(text) for text in texts])
 

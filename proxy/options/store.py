@@ -15,7 +15,7 @@ from config.schema.readers import ReadContext, Unreadable, ValueReader
 
 Scheme = Literal["memory", "sqlite", "redis", "rediss", "unix"]
 Kind = Literal["memory", "sqlite", "redis"]
-"""What serves a store. Where a `match` has a case for each kind, mypy finds one that is missing."""
+"""The kinds of stores. If a `match` lacks one, mypy finds that."""
 
 KINDS: Mapping[Scheme, Kind] = {
     "memory": "memory", "sqlite": "sqlite", "redis": "redis", "rediss": "redis", "unix": "redis",

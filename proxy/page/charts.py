@@ -19,7 +19,7 @@ class Chart:
 
     svg: Markup
     most: str
-    """What its upper border stands for."""
+    """The value at its upper border."""
     summary: str
     """For people who do not see it."""
 

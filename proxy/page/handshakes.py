@@ -1,6 +1,6 @@
 """`Handshakes`: TLS at a connection's beginning, so that those that never finish it count, and end, like all others.
 
-asyncio would make as many as come, keep each for a minute, and tell nobody.
+asyncio would begin any number of handshakes, keep each for a minute, and count none.
 """
 
 from __future__ import annotations

@@ -79,7 +79,7 @@ class Helm:
         self.tell_log()
 
     def _tell(self, lines: Sequence[bytes]) -> None:
-        with suppress(OSError):  # nobody reads: there is no control process, or it is stuck
+        with suppress(OSError):  # there is no control process, or it is stuck
             for line in lines:
                 self._said.send(line)
 

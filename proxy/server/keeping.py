@@ -28,12 +28,12 @@ from proxy.server.sockets import OWN_FILES, compare_open_files, raise_descriptor
 
 
 def be_keeper(assembly: Assembly, earlier: Sequence[Assembly], doors: Doors, post: Post) -> int:
-    """Keep in a process that was just forked, and return its exit status. Workers of `earlier` ones may ask it, too."""
+    """Be the keeper in a process that was just forked; return its exit status. Workers of `earlier` may ask, too."""
     return live(lambda: _keep(assembly, earlier, doors, post), assembly.core, post, worker=KEEPER)
 
 
 def _asker(assembly: Assembly, earlier: Sequence[Assembly]) -> Verifying | None:
-    """Return what asks exchangers. If a reload has removed the callbacks, those who still ask are older workers."""
+    """Return what makes callbacks. If a reload has removed them, older workers may still ask."""
     for each in (assembly, *reversed(earlier)):
         makers = [stanza for stanza in each.prepared if isinstance(stanza, VerifierMaker)]
         if makers:

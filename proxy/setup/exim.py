@@ -25,7 +25,7 @@ from proxy.setup.tables import Absent, Files, lines_of, read_text, rows
 
 _DEEPEST = 20
 _LONGEST_LINE = 1 << 20
-"""Characters, macros replaced. Macros that name each other many times grow without an end."""
+"""Characters of a line after macros are replaced: macros that name each other many times could make it endless."""
 
 _LOCAL, _RELAYED, _CLIENTS = "local_domains", "relay_to_domains", "relay_from_hosts"
 """The lists of Exim's default configuration, which sites keep."""
@@ -190,7 +190,7 @@ def _included(exim: _Exim, line: str, depth: int) -> Iterator[str]:
 
 
 def _replaced(line: str, macros: Mapping[str, str]) -> str:
-    """Replace macros, the longest name first, as none may begin with another. A line that grows too long is empty."""
+    """Replace macros, longer names first, in case one begins with another. A line that grows too long is empty."""
     for name in sorted(macros, key=len, reverse=True):
         if times := line.count(name):
             if len(line) + times * len(macros[name]) > _LONGEST_LINE:

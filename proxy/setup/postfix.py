@@ -33,10 +33,10 @@ _DEEPEST = 20
 """Parameters that name each other, and files that include files."""
 
 _LONGEST_VALUE = 1 << 20
-"""Characters of a parameter in full. Parameters that name each other many times grow without an end."""
+"""Characters of an expanded parameter: parameters that name each other many times could make it endless."""
 
 _MOST_DIGITS = 18
-"""Of a size: Ringback's own limit takes no more."""
+"""Digits of a size: Ringback's own limit takes no more."""
 
 _DEFAULTS = {
     "mydestination": "$myhostname, localhost.$mydomain, localhost",
@@ -307,7 +307,7 @@ def _next_hop(
 
 
 def _relayed_to(main: _MainCf, smarthost: str, others: tuple[str, ...]) -> str:
-    """Return where mail for relay_domains goes that no row of a table sends elsewhere; empty: nowhere by SMTP."""
+    """Return the next hop of mail for relay_domains, unless a table says another; empty if it does not go by SMTP."""
     transport, _, where = main.value("relay_transport").partition(":")
     if transport not in _BY_SMTP:
         return ""

@@ -13,10 +13,10 @@ _MOST_OCTETS = 8 << 20
 """Of one file: enough for a hundred thousand domains."""
 
 _MOST_FILES = 1000
-"""That one configuration may name. Files that name each other twice are read without an end."""
+"""Files that one configuration may name: files that name each other twice could be read endlessly."""
 
 _MOST_NAMES = 100_000
-"""Of a folder."""
+"""Files of one folder."""
 
 
 class Absent(Exception):

@@ -23,7 +23,7 @@ log = get_logger()
 def tell_refusal(dialogue: Dialogue, said: str | bytes, reply: Reply) -> None:
     """Count a refusal, and log it unless it is logged already.
 
-    `said` is the command's verb, or what stands in its place. It is empty if no command asked for the reply.
+    `said` is the command's verb, or CONNECT. It is empty if no command asked for the reply.
     """
     verb = (said if isinstance(said, str) else said.decode("ascii", "backslashreplace")).upper()
     session, front = dialogue.session, dialogue.front

@@ -117,7 +117,7 @@ class Connection:
         self.said = bytearray()
         """The end of the dialogue since a refusal was last told (`proxy.smtp.said`)."""
         self.stamp = b""
-        """What begins our next reply there."""
+        """The mark before our next reply in `said`."""
         self.dialogues = 0
         """Refusals whose dialogue was told."""
         self.high_water = HIGH_WATER

@@ -29,9 +29,9 @@ class Pending:
         self.work = work
 
     def drop(self) -> bool:
-        """Drop the work if it has not begun, and return whether that is so.
+        """Drop the work if it has not begun; return whether it was dropped.
 
-        A task that is cancelled before its first step does nothing, so nobody else would.
+        A task that is cancelled before its first step does not close its coroutine.
         """
         if inspect.getcoroutinestate(self.work) != inspect.CORO_CREATED:
             return False
@@ -58,7 +58,7 @@ class Verb:
     place: int = field(init=False)
     """Where its replies are counted."""
     acts: bool = field(init=False)
-    """A health check does not say it."""
+    """Whether the command is one that a health check does not send."""
 
     def __post_init__(self) -> None:
         """Look up, once, what follows from the verb."""

@@ -25,7 +25,7 @@ LONGEST_FOREIGN = 1000
 """Characters of foreign text in a message's event that are not looked at field by field."""
 
 _SHORT = 64
-"""Characters of foreign text of which no field is too long."""
+"""If a message's event has no more characters of foreign text, no field can be too long."""
 
 LONGEST_HEAD = 4096
 """Characters of a header section that the history keeps."""

@@ -11,7 +11,7 @@ class Kept(Protocol):
 
     @property
     def identity(self) -> tuple[object, ...]:
-        """Whose client was announced on it."""
+        """Identifies the client that was announced on it."""
 
 
 C = TypeVar("C", bound=Kept)

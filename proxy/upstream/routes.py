@@ -53,7 +53,7 @@ class Router:
         return self._of_domain(domain) if self._has_scopes else self.default
 
     def of_recipient(self, domain: str, binding: str, gateway: str) -> Upstream:
-        """Return the upstream of a recipient, for whom a script may have named a binding and a gateway."""
+        """Return the upstream of a recipient. A script may have named its binding and gateway."""
         if binding:
             upstream = self.bound(binding, domain)
         else:

@@ -32,7 +32,7 @@ class Pool(Protocol[C_contra]):
 
 
 class Slots(Generic[C]):
-    """Counts the connections of one pool, within its limit and that of all pools of the worker. It makes none."""
+    """Counts the connections of one pool, within its own limit and the worker's. It opens none itself."""
 
     __slots__ = ("_loop", "_number", "_places", "_pool", "most", "owes", "taken", "waiting")
 
@@ -70,7 +70,7 @@ class Slots(Generic[C]):
         """Nothing is under way."""
 
     def _take_now(self) -> bool:
-        """Take a slot if there is one; end what is unused if there is none."""
+        """Take a slot if one is free. If the pool is full, end an unused connection."""
         if self.taken >= self.most:
             self._pool.end_one_unused()
         taken = self.taken < self.most and self._places.take(self)

@@ -1,11 +1,11 @@
-"""Where the replies of a next hop are counted: those to MAIL, and how far those to the other steps are from them."""
+"""Where the replies of a next hop are counted: the place for MAIL, and the distance of the other steps from it."""
 
 from __future__ import annotations
 
 from proxy.metrics.table import STEP, UPSTREAM_REPLIES
 
 RCPT, DATA, DOT = (4 * STEP.values.index(step) for step in ("rcptto", "data", "dot"))
-"""How far the places of these replies are from those to MAIL."""
+"""How far the places of these steps are from MAIL's."""
 
 
 def replies_of(number: int) -> int:

@@ -233,7 +233,7 @@ def _network(frame: Frame, text: str) -> tuple[bytes, int]:
 
 
 def _mask(address: bytes, mask: int) -> int:
-    """Return a mask; without one, that of a whole address."""
+    """Return a mask; the default is the whole address."""
     whole = 8 * len(address)
     if mask == -1:
         return whole

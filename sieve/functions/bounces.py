@@ -83,7 +83,7 @@ def _about(frame: Frame, recipient: str) -> dict[str, str]:
 
 
 def _group(fields: dict[str, str], given: dict[str, str]) -> str:
-    """Return a group of fields, in which `given` replaces those of the same name."""
+    """Return a group of fields; a `given` field replaces one of the same name."""
     replaced = {name.lower(): value for name, value in given.items()}
     lines = [f"{name}: {replaced.pop(name.lower(), value)}\r\n" for name, value in fields.items()]
     lines += [f"{name}: {value}\r\n" for name, value in given.items() if name.lower() in replaced]

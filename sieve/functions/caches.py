@@ -27,7 +27,7 @@ def life_of(text: str) -> int:
 
 @sieve_function()
 def ec_cluster_cache_get(frame: Frame, cache: str, key: str) -> Soon[str]:
-    """Return a value that was kept in a cache; an empty string if there is none."""
+    """Return a value from a cache; an empty string if the cache does not have it."""
     return frame.host.counters.cached(cache, key)
 
 

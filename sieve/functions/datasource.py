@@ -20,10 +20,10 @@ _Shape = TypeVar("_Shape", tuple[str, ...], Hash)
 
 @sieve_function(queries=True, datasource="cache")
 def ds_fetch(frame: Frame, cache: str, query: str, params: Value | None = None) -> Soon[tuple[str, ...]]:
-    """Return the first row that a query finds, in the order of its columns; an empty list if there is none.
+    """Return the first row that a query finds, in the order of its columns; an empty list if it finds nothing.
 
     Give a list of parameters for `?` in the query, and a hash for `:name` and `$name`. They are bound, or escaped for
-    the place where they are used, so text from a stranger never becomes part of the query. NULL is an empty string. A
+    their place in the query, so text from a stranger never becomes part of the query. NULL is an empty string. A
     single column with several values gives all of them.
     """
     return _asked(frame, cache, query, params, _first)
@@ -37,7 +37,7 @@ def ds_fetch_flat(frame: Frame, cache: str, query: str, params: Value | None = N
 
 @sieve_function(queries=True, datasource="cache")
 def ds_fetch_hash(frame: Frame, cache: str, query: str, params: Value | None = None) -> Soon[Hash]:
-    """Return the first row that a query finds as a hash, by the names of its columns; an empty hash if there is none.
+    """Return the first row that a query finds as a hash by column names; an empty hash if it finds nothing.
 
     A column with several values is a list. Otherwise like `ds_fetch`.
     """

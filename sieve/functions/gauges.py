@@ -27,7 +27,7 @@ def ec_gauge_cache_init(frame: Frame, cache: str, most: int, seconds: int, repli
 
 @sieve_function()
 def ec_gauge_cache_get(frame: Frame, cache: str, key: str) -> Soon[int]:
-    """Return the value of a gauge; 0 if there is none."""
+    """Return the value of a gauge; 0 if it does not exist."""
     return frame.host.counters.gauge(cache, key, 0)
 
 

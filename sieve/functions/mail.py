@@ -71,7 +71,7 @@ async def ec_dkim_sign(frame: Frame, settings: Hash) -> None:
     The current message is never signed: Ringback passes on what others have signed. The hash needs `base_domain` or
     `signing_domain`, `selector`, and `keyfile` or `keybuf` (the key without its first and last line). `headerlist`
     names the fields, separated by colons: `name` is signed once, even if it is missing; `name?` only if it is present;
-    `name+` as often as it is present; `name*` likewise, or once if it is missing. `header_canon` and `body_canon` are
+    `name+` as often as it is present; `name*` too, but at least once. `header_canon` and `body_canon` are
     `simple` or `relaxed`. `identity`, `lifetime` (hours) and `body_length_limit` are optional. `digest` may be
     `rsa-sha1`, but signatures are made with SHA-256, because no one accepts others (RFC 8301).
     """

@@ -17,7 +17,7 @@ from sieve.run.values import ScriptError
 
 _ZONE = re.compile(r"([+-])([0-9]{2})([0-9]{2})\Z")
 _LEAP = re.compile(r"([0-9]:[0-5][0-9]):60(?![0-9])")
-"""A leap second (RFC 5322, 3.3), which Python's dates do not have: its parts are those of the second before."""
+"""A leap second (RFC 5322, 3.3). Python's dates do not have it, so it is read as the second before."""
 
 _MODIFIED_JULIAN = datetime(1858, 11, 17, tzinfo=UTC).toordinal()
 

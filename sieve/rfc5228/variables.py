@@ -55,5 +55,5 @@ def _joined(text: str) -> str:
         return text
     try:
         return text.encode("utf-8", "surrogateescape").decode("utf-8", "surrogateescape")
-    except UnicodeEncodeError:  # a surrogate that stands for no octet, as UTF-7 can have it
+    except UnicodeEncodeError:  # a surrogate that is not an escaped octet: UTF-7 can have one
         return text

@@ -1,4 +1,4 @@
-"""The macros of Sieve++ by namespace: what `%{namespace:key}` in a string stands for.
+"""The macros of Sieve++ by namespace: what `%{namespace:key}` in a string means.
 
 The namespace `default`, for a macro written without one, has the letters of SPF, else a context variable of the message
 or the connection.

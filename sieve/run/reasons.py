@@ -127,7 +127,7 @@ def not_an_ip_address(text: str) -> str:
 
 
 def unknown_list(name: str) -> str:
-    """A list that nobody has defined."""
+    """A list that is not defined."""
     return f"there is no list {name[:64]!r}; define it with define_cidr, or name it in Client_Lists"
 
 

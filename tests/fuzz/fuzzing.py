@@ -20,7 +20,7 @@ _T = TypeVar("_T", str, bytes)
 
 
 def fuzz(judge: Callable[[random.Random], None], *, cases: int, share: float = 1.0) -> None:
-    """Judge random cases: so many, those of its share of RINGBACK_FUZZ_SECONDS, or the one of RINGBACK_FUZZ_SEED."""
+    """Judge random cases: this number, or for its share of RINGBACK_FUZZ_SECONDS, or only RINGBACK_FUZZ_SEED."""
     count = 0
     for seed in _seeds(cases, SECONDS * share):
         try:

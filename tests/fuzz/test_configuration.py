@@ -80,7 +80,7 @@ SCOPES: tuple[tuple[str, Sequence[str]], ...] = (
     ('ESMTP_Listener { Listen "*:25" { Peer "10.0.0.0/8" {', CORE),
     *((f"{module.type} {{", tuple(declared(module.options))) for module in app.SCHEMA.modules),
 )
-"""Where an option may stand, and the options that may stand there."""
+"""A place in a configuration, and the options that are allowed there."""
 
 SMALLEST = 'Hostname = mx.test\nGateway = "127.0.0.1:2525"\nESMTP_Listener { Listen "127.0.0.1:2500" { } }\n'
 

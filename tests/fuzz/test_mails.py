@@ -1,4 +1,4 @@
-"""Whatever a mail holds: it is taken apart, edited and put together, and what nobody edits stays."""
+"""Any mail can be taken apart, edited and put together, and what was not edited is unchanged."""
 
 from __future__ import annotations
 

@@ -25,7 +25,7 @@ MIB = 1 << 20
 MESSAGE = 4 * MIB
 """Octets of a message here. Above 32 MiB the C library maps each block anew, and page faults would be measured."""
 FIELD = MIB
-"""Octets of one field: the header section may have so many by default."""
+"""Octets of one field, as many as a whole header section may have by default."""
 STRING = MIB
 """Characters of a string in a script."""
 

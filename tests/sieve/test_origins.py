@@ -1,4 +1,4 @@
-"""What names a file: the operator's words may lead anywhere, those of a session or a message only name the file."""
+"""What names a file: the operator's words may lead anywhere, a session's or a message's only name the file."""
 
 from __future__ import annotations
 

@@ -1,7 +1,7 @@
 """A `CallbackVerifier` and all around it, made for a test on a store and a clock of ours, or from a configuration.
 
-Nothing is limited and nobody is spared unless a test says so; loopback is allowed. `Callbacks(...)` holds what may
-differ, `verifying` runs one before a scripted exchanger that takes the mail of sender.test, other.test and third.test.
+By default, there are no limits, every address is probed, and loopback is allowed. `Callbacks(...)` has settings for the
+rest. `verifying` runs one before a scripted exchanger that takes the mail of sender.test, other.test and third.test.
 `asking` runs the service of a configuration, as an operator writes it.
 """
 
@@ -92,7 +92,7 @@ class OpenGate:
     """Places that were taken, by address, and `done` behind each that was given back."""
     verdicts: list[CallbackVerdict] = field(default_factory=list)
     unknown: int = 0
-    """Users of whom it was said that an exchanger does not know them."""
+    """How many users were reported as unknown to an exchanger."""
 
     async def admits(self, address: str, *, paid: bool) -> str | None:  # noqa: ARG002 — the gate's signature
         self.asked.append(address)
@@ -129,7 +129,7 @@ class Callbacks:
     routes: Mapping[str, str] = field(default_factory=dict)
     allowed: tuple[Network, ...] = (LOOPBACK,)
     unroutable: Status = Status.FAIL
-    is_us: Callable[[str], bool] = lambda address: False  # noqa: ARG005 - nobody is
+    is_us: Callable[[str], bool] = lambda address: False  # noqa: ARG005 - no address is
 
     helo: str = HELO
     sender: str = ""

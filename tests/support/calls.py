@@ -50,7 +50,7 @@ from tests.support.servers import MAIL_DOMAIN
 from tests.support.start_policy import stanzas, write_scripts
 
 MESSAGES, SESSIONS, SIZE = 2000, 20, 4096
-"""Messages of so many octets over so many sessions; the second half is counted."""
+"""Messages, octets of each, and sessions; the second half is counted."""
 
 BARS = {"kept": 450.0, "new": 700.0, "kept-shared": 600.0, "new-shared": 1000.0, "kept-policy": 1150.0}
 """Calls a message at most: one of many on a connection, and one on a connection of its own, all of it counted. The same
@@ -187,7 +187,7 @@ async def _heard(peer: Process, wanted: bytes) -> None:
 
 
 def run(mode: str, messages: int = MESSAGES) -> Counted:
-    """Count in a process of its own, whose log and threads nobody else uses.
+    """Count in a process of its own, so that log and threads are not shared.
 
     Raises:
         RuntimeError: it failed, or the log lacks messages.
@@ -257,7 +257,7 @@ class Clients:
         self._connecting = TaskOwner("clients")
 
     async def send(self, messages: int) -> None:
-        """Send so many messages; return when each has its answer."""
+        """Send `count` messages; return when each has its answer."""
         self._left, self._running, self._done = messages, min(SESSIONS, messages), asyncio.Event()
         kept, self._idle = self._idle, []
         for client in kept:

@@ -1,6 +1,6 @@
 """The images that `packaging/image` builds, and containers of them, which runc runs as `docker-compose.yml` says.
 
-Only networks are not those of the file: a container has the network of this machine, or one of its own that leads
+Only the networks differ from the file's: a container has the network of this machine, or one of its own that leads
 nowhere.
 """
 
@@ -175,7 +175,7 @@ class Container:
         )
 
     def answer(self, port: int, said: str = "") -> str | None:
-        """Return the first line that is heard at a port of the container; None if nobody listens."""
+        """Return the first line that is heard at a port of the container; None if nothing listens."""
         script = 'exec 3<>"/dev/tcp/127.0.0.1/$1" || exit; echo; printf %s "$2" >&3; read -r -t 9 line <&3; echo $line'
         heard = self._in_network("bash", "-c", script, "-", str(port), said).stdout
         return heard.strip() if heard else None

@@ -56,7 +56,7 @@ class Conversation:
 
         Raises:
             ConnectionError: the server closed instead.
-            TimeoutError: nothing came within so many seconds.
+            TimeoutError: nothing came in time.
         """
         lines: list[str] = []
         async with asyncio.timeout(within):

@@ -1,6 +1,6 @@
 """Reads a table of decisions: for each event, what DNS says, what the exchangers do, and the verdict.
 
-The form stands at the head of `tests/spec/callback/decisions.txt`.
+The form is described at the head of `tests/spec/callback/decisions.txt`.
 """
 
 from __future__ import annotations
@@ -55,7 +55,7 @@ class Decision:
     flags: frozenset[str] = frozenset()
     """Further findings: `catchall`, `null_refused`, `tls`."""
     heard: dict[str, list[str]] = field(default_factory=dict)
-    """Exchanger → every command it is given, over all connections; `nothing` where none is made to it."""
+    """Exchanger → every command it is given, over all connections; `nothing` if there is no connection."""
 
     @property
     def id(self) -> str:
@@ -75,7 +75,7 @@ class Decision:
 
     @property
     def is_slow(self) -> bool:
-        """Whether somebody is silent in it."""
+        """Whether a server in it is silent."""
         words = [*(each for acts in self.acts.values() for each in acts), *self.names]
         return any(each.split()[-1] in {"silent", "drops", *SILENCES} for each in words)
 

@@ -1,4 +1,4 @@
-"""Whether events are what their declarations say: those of this process as they are logged, and those of a log."""
+"""Whether events are what their declarations say: this process's as they are logged, and a log's."""
 
 from __future__ import annotations
 

@@ -160,7 +160,7 @@ class Dialogue:
 
 
 class Exchanger:
-    """A scripted SMTP server on one loopback address, or on a Unix socket whose path stands in its place.
+    """A scripted SMTP server on one loopback address, or on a Unix socket, whose path is given in its place.
 
     `script` may be changed while it runs. `recipients` maps a recipient's address, without brackets, to the act at its
     RCPT. `content_act` is done once `content_limit` bytes of content have come.
@@ -215,7 +215,7 @@ class Exchanger:
         """Wait until the recorded state meets a condition.
 
         Raises:
-            AssertionError: it did not within so many seconds.
+            AssertionError: it did not in time.
         """
         try:
             async with asyncio.timeout(within), self._changed:

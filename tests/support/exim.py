@@ -86,7 +86,7 @@ class Exim:
         """Return what takes an SMTP dialogue on standard input and delivers its mail to a port of 127.0.0.1.
 
         `tls`: by STARTTLS only, and the server's certificate must come from `authority`; else never.
-        `chunking`: by BDAT where it is offered, as Exim does unless told otherwise.
+        `chunking`: by BDAT if it is offered, as Exim does by default.
         """
         text = _CONFIGURATION.format(
             folder=self.folder,

@@ -66,7 +66,7 @@ class Neighbourhood:
 
 
 def most(limit: Throttle, elapsed: float) -> float:
-    """Return what a bucket that was full has given after so many seconds."""
+    """Return what a full bucket can give within some seconds."""
     return limit.count + elapsed * limit.count / limit.seconds
 
 

@@ -38,11 +38,11 @@ class Event:
 
     @property
     def takes_time(self) -> bool:
-        """Whether it is over only when somebody's patience ends."""
+        """Whether it lasts until Ringback or the client times out."""
         return self.then == "is silent"
 
     def reply(self, friendly: bytes) -> bytes:
-        """Return the octets; `(x*3000)` in them stands for so many."""
+        """Return the octets; `(x*3000)` in them means 3,000 times x."""
         many = re.sub(r"\((.+?)\*(\d+)\)", lambda found: found[1] * int(found[2]), self.written)
         octets = many.encode("latin-1").decode("unicode_escape").encode("latin-1")
         return octets.replace(b"GOOD", friendly.removesuffix(b"\r\n"))
@@ -94,7 +94,7 @@ class Faulty(Exchanger):
         self.most: int | None = None
         """How often it may."""
         self.fell_silent = asyncio.Event()
-        """Set where somebody waits for an answer that will not come."""
+        """Set when the other side waits for an answer that will not come."""
         self.said: list[Said] = []
         self.cuts: Collection[int] = ()
         self.merges = True
@@ -105,7 +105,7 @@ class Faulty(Exchanger):
     # ---- the event
 
     def misbehaves(self, event: Event, step: Step, *, only: Dialogue | None = None, most: int | None = None) -> None:
-        """Do this from now on, so many times at most."""
+        """Do this from now on, at most this many times."""
         self.event, self.step, self.only, self.most, self.happened = event, step, only, most, 0
 
     def behaves(self) -> None:
@@ -209,7 +209,7 @@ class Faulty(Exchanger):
 
 @lru_cache
 def certified() -> ssl.SSLContext:
-    """Return the server's TLS context, with a certificate that nobody knows."""
+    """Return the server's TLS context, with a certificate of an unknown issuer."""
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     trustme.CA().issue_cert("exchanger.test").configure_cert(context)
     return context

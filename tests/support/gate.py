@@ -163,7 +163,7 @@ class Passage:
         with suppress(ConnectionError):
             while block := await self._from_upstream.read(BLOCK):
                 if self._kept:
-                    return  # the reply to a dot that came late; nobody is there to hear it
+                    return  # the reply to a dot that came late; the client has left
                 if block.startswith(b"354"):
                     if self._place is Place.GO_AHEAD:
                         self._hold(Place.GO_AHEAD)

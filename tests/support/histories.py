@@ -72,7 +72,7 @@ def session_id(number: int) -> str:
 
 
 def drawn(messages: int, *, per_session: int = 1, only: int | None = None) -> Iterator[bytes]:
-    """Yield the lines of so many messages: recipients as the bench draws them, senders and names of usual length."""
+    """Yield the lines of some messages: recipients as the bench draws them, senders and names of usual length."""
     draw = random.Random(7)  # noqa: S311 - the same on every run
     for number in range(messages):
         name = session_id(number // per_session)

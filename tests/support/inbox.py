@@ -1,4 +1,4 @@
-"""What a client has sent to a scripted server and nobody has read yet: lines, then content, from one buffer."""
+"""What a client has sent to a scripted server that was not read yet: lines, then content, from one buffer."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ class Gone(Exception):
 
 
 class Inbox:
-    """What the client has sent and nobody has read yet, as bytes."""
+    """What the client has sent that was not read yet, as bytes."""
 
     def __init__(self, reader: asyncio.StreamReader) -> None:
         self._reader = reader
@@ -29,7 +29,7 @@ class Inbox:
 
     @property
     def holds_line(self) -> bool:
-        """Whether a whole line has come that nobody has read."""
+        """Whether there is a whole line to read."""
         return b"\n" in self._unread
 
     async def more(self) -> bytes:

@@ -55,7 +55,7 @@ def working(*zones: str) -> dict[tuple[str, str], Sequence[str] | str]:
 def stranger(
     *recipients: str, client: str = CLIENT, helo: str = "mail.sender.test", sender: str = "a@sender.test"
 ) -> Session:
-    """Return the session of a client that nobody knows."""
+    """Return the session of an unknown client."""
     session = Session(asyncio.get_running_loop(), (client, 40025), ("192.0.2.25", 25), core())
     session.host_name, session.extended_smtp = helo, True
     session.transaction.begin(path_of(sender), {})

@@ -1,7 +1,7 @@
 """A name server that does as it is told: records in the form of a zone file's lines, and faults in their place.
 
 `Dnsmasq` serves what a healthy name server says. This one is for what it cannot be made to say: SERVFAIL, REFUSED,
-FORMERR and every other RCODE, silence, an answer cut short, late or in disorder, an answer that is none.
+FORMERR and every other RCODE, silence, an answer that is cut short, late, out of order, or not an answer at all.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ RCODES = {
         *("NXDOMAIN", "BADVERS", "BADKEY", "BADTIME", "BADCOOKIE"),
     )
 }
-"""Those from BADVERS on stand in an OPT record (EDNS)."""
+"""From BADVERS on, they are in an OPT record (EDNS)."""
 
 SILENCES = frozenset({"SILENT", "CUT", "GARBAGE", "WRONGID", "WRONGQUESTION"})
 """No answer; one that is cut short where TCP is silent; octets that are no answer; one to another query or question."""
@@ -35,7 +35,7 @@ DISORDERS = frozenset(
     {"LAME", "FLAGLESS", "MISPLACED", "OTHERTYPE", "OTHERNAME", "OTHERCLASS", "CHAINLESS", "MALFORMED"}
 )
 """RCODE 0, and: a referral; neither AA nor RA; the records in the authority section; a record of another type; the
-records of another name; a record of class CH; an alias that nobody followed, without RA; one more record, whose data
+records of another name; a record of class CH; an alias that was not followed, without RA; one more record, whose data
 end too soon."""
 
 ONCE = "-ONCE"
@@ -84,7 +84,7 @@ class ScriptedNameserver:
         self._names.add(name)
 
     async def __aenter__(self) -> Self:
-        """Serve. TCP is bound first; a port that somebody else has for UDP is left."""
+        """Serve. TCP is bound first; a port whose UDP side is taken is given up."""
         loop = asyncio.get_running_loop()
         for _ in range(_MOST_PORTS):
             self._server = await asyncio.start_server(self._over_tcp, "127.0.0.1", 0)

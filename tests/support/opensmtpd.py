@@ -56,7 +56,7 @@ class OpenSmtpd(Server):
         return self.running.printed()
 
     def delivered(self) -> list[bytes]:
-        """Return the messages in the maildir, with the line ends of the wire; its own header fields stand on top."""
+        """Return the messages in the maildir, with the line ends of the wire; its own header fields come first."""
         return [path.read_bytes().replace(b"\n", b"\r\n") for path in sorted((self.folder / "mail/new").glob("*"))]
 
     def _prepare(self) -> list[str]:

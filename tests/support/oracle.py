@@ -100,7 +100,7 @@ class Books:
         self.letters: list[Letter] = []
 
     def letter(self, chance: random.Random, *, lines: int) -> Letter:
-        """Write a letter of so many awkward lines."""
+        """Write a letter with a number of awkward lines."""
         text = b"\r\n" + b"".join(chance.choices(LINES, k=lines))
         made = Letter(str(len(self.letters)), text, chance.randint(1, 3))
         self.letters.append(made)
@@ -190,7 +190,7 @@ async def end(client: Conversation, attempt: Attempt, last: bytes) -> None:
     """Send the last of the content, up to the dot or the last chunk, and hear the verdict.
 
     Raises:
-        ConnectionError: there was none; the outcome is unknown.
+        ConnectionError: no reply came; the outcome is unknown.
     """
     attempt.outcome = Outcome.UNKNOWN
     await client.send_raw(last)

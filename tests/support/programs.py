@@ -1,6 +1,6 @@
 """A server program that a test started: found, started in a session of its own, and ended by its process id.
 
-What the programs are for stands in `servers.py` and `ringback.py`.
+`servers.py` and `ringback.py` say what the programs are for.
 """
 
 from __future__ import annotations
@@ -155,7 +155,7 @@ def find_program(name: str) -> str:
 
 
 def unpacked_folder(name: str) -> Path | None:
-    """Return the folder into which a program's package was unpacked; None where it is looked for as installed."""
+    """Return the folder into which a program's package was unpacked; None if it must be installed."""
     named = os.environ.get(UNPACKED.get(name, ""))
     return Path(named) if named else None
 
@@ -196,7 +196,7 @@ def wait_until(condition: Callable[[], bool], what: str, *, within: float = STAR
     """Poll another process's state, which nothing can announce to us.
 
     Raises:
-        TimeoutError: `what` did not come true within so many seconds.
+        TimeoutError: `what` did not come true in time.
     """
     end = time.monotonic() + within
     while not condition():

@@ -246,7 +246,7 @@ class Ringback:
     # ---- its log
 
     async def logged(self, event: str, times: int = 1) -> list[dict[str, Any]]:
-        """Return the events of a name, once there are so many."""
+        """Return the events of a name, once there are enough."""
 
         def found() -> list[dict[str, Any]]:
             events = [each for each in self.log if each["event"] == event]

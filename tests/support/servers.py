@@ -140,9 +140,9 @@ class Postfix(Server):
         options: Mapping[str, str] | None = None,
         postscreen: bool = False,
     ) -> None:
-        """Describe it: `service` holds main.cf settings of the listener, `options` those of the instance.
+        """Describe it: `service` holds main.cf settings of the listener, `options` settings of the instance.
 
-        With `postscreen` that stands before the listener.
+        With `postscreen`, that is in front of the listener.
         """
         super().__init__()
         self._service = service
@@ -171,7 +171,7 @@ class Postfix(Server):
     def delivered(self, mark: bytes = b"") -> list[bytes]:
         """Return the messages in the maildir that contain `mark`, oldest first, with the line ends of the wire.
 
-        The delivery agent turns CR LF into LF; nothing else is undone, so Postfix's own header fields stand on top.
+        The delivery agent turns CR LF into LF; nothing else is undone, so Postfix's own header fields come first.
         """
         paths = sorted((self.folder / "mail" / "inbox" / "new").glob("*"), key=lambda path: path.stat().st_mtime_ns)
         texts = [path.read_bytes().replace(b"\n", b"\r\n") for path in paths]
@@ -250,7 +250,7 @@ class Zone:
     exchangers: Mapping[str, Sequence[tuple[int, str]]]
     """Domain → (preference, host) of its MX records."""
     aliases: Mapping[str, str] = field(default_factory=dict)
-    """Alias → the host name it stands for (CNAME)."""
+    """Alias → the host name that it leads to (CNAME)."""
     unanswered: Sequence[str] = ()
     """Domains whose name servers never answer."""
     texts: Mapping[str, str] = field(default_factory=dict)
@@ -322,7 +322,7 @@ class SmtpSink(Server):
     program = "smtp-sink"
 
     def __init__(self, *, backlog: int = 1000, sessions: int = 256) -> None:
-        """Describe it: `backlog` connections may wait to be accepted, and it has so many sessions at once."""
+        """Describe it: `backlog` connections may wait to be accepted, beside the sessions that it serves at once."""
         super().__init__()
         self._backlog, self._sessions = backlog, sessions
 

@@ -1,4 +1,4 @@
-"""An event loop whose time a test lets pass at once, so that nobody waits for a patience to end."""
+"""An event loop whose time a test can advance, so that it need not wait for a timeout."""
 
 from __future__ import annotations
 

@@ -85,7 +85,7 @@ def _labels(name: str) -> Labels:
 
 
 def _records(records: list[Any]) -> Iterator[tuple[str, Any]]:
-    """Yield type and data. A record of type SPF also stands for a missing TXT one."""
+    """Yield type and data. A record of type SPF also replaces a missing TXT one."""
     has_txt = any(isinstance(each, dict) and "TXT" in each for each in records)
     for each in records:
         if each == "TIMEOUT":
@@ -99,7 +99,7 @@ def _records(records: list[Any]) -> Iterator[tuple[str, Any]]:
 
 
 class ZoneServer(ScriptedNameserver):
-    """Serves the zone of a case. What the suite calls a time-out is SERVFAIL, so that nobody waits.
+    """Serves the zone of a case. What the suite calls a time-out is SERVFAIL, so that no test waits.
 
     The lives are 0, because c-ares remembers answers.
     """

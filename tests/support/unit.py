@@ -226,7 +226,7 @@ class Machine:
     # ---- its systemd
 
     def _pipe(self, name: str) -> int:
-        """Open a pipe for both directions: then it never ends, and nobody waits for the other side to open it."""
+        """Open a pipe for both directions: then it never ends, and opening it does not wait for the other side."""
         return os.open(self.root / "run" / name, os.O_RDWR)
 
     def _answer(self) -> None:

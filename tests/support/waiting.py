@@ -16,7 +16,7 @@ async def eventually(look: Callable[[], T], what: str, *, within: float = BOUND)
     """Return the first true result of `look`, which reads the state of another process.
 
     Raises:
-        AssertionError: there was none within so many seconds.
+        AssertionError: it stayed false for `within` seconds.
     """
     try:
         async with asyncio.timeout(within):
@@ -31,7 +31,7 @@ async def eventually_answered(ask: Callable[[], Awaitable[T]], what: str, *, wit
     """Return the first true answer of `ask`, which asks another process.
 
     Raises:
-        AssertionError: there was none within so many seconds.
+        AssertionError: it stayed false for `within` seconds.
     """
     try:
         async with asyncio.timeout(within):

@@ -179,7 +179,7 @@ class _Loaded:
 
 @contextlib.contextmanager
 def _adopting() -> Iterator[None]:
-    """Make orphans among our descendants our children, for so long."""
+    """Make orphans among our descendants our children, while the context lasts."""
     prctl = ctypes.CDLL(None).prctl
     prctl(_PR_SET_CHILD_SUBREAPER, 1)
     try:

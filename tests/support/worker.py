@@ -168,7 +168,7 @@ class WorkerStage:
 
     @property
     def pools(self) -> list[ConnectionPool]:
-        """Return the pools, that of the default upstream first."""
+        """Return the pools, the default upstream's first."""
         return list(self.worker.pools._pools.values())
 
     @property

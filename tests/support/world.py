@@ -1,6 +1,6 @@
 """The stage of the system tests: the world's names and addresses, and what is put on it for one test.
 
-Every exchanger stands on an address of its own and on the same port, as on the Internet; which port differs by test.
+Every exchanger has an address of its own, and all have the same port, as on the Internet; which port differs by test.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ NOWHERE = "nowhere.test"
 """No such domain."""
 
 WITHOUT_MX = "implicit.test"
-"""No MX, but an address: that of refusing.test's exchanger."""
+"""No MX, but an address: the one of refusing.test's exchanger."""
 
 BACKED_UP = "backed-up.test"
 """Its first exchanger is down; the second is refusing.test's."""
@@ -48,7 +48,7 @@ NULL_MX = "null.test"
 """It says that it takes no mail (RFC 7505)."""
 
 MUTE, HALF_MUTE = "mute.test", "half-mute.test"
-"""Its name servers never answer; only those of its exchanger never do."""
+"""Its name servers never answer; the second domain's do, but its exchanger's never do."""
 
 ZONE = Zone(
     addresses={
@@ -118,7 +118,7 @@ class Stage:
         return ringback
 
     def nobody_listens(self, address: str = "127.0.0.1") -> int:
-        """Return a port that stays closed: bound, so that nobody else gets it, and never listened on."""
+        """Return a port that stays closed: bound, so that no other process gets it, and never listened on."""
         taken = socket.socket(socket.AF_INET, socket.SOCK_STREAM)
         self._stack.callback(taken.close)
         taken.bind((address, free_port(address)))

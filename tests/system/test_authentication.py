@@ -37,7 +37,7 @@ LARGE = 10 if WHOLE else 1
 """Signed messages of this many octets among them."""
 AT_ONCE = 50
 PATIENCE = 300.0
-"""Seconds for one reply: only a defect takes so long."""
+"""Seconds for one reply; only a defect takes longer."""
 LARGE_OCTETS = 25 * MEBI if WHOLE else 2 * MEBI
 
 BOB = "bob@example.com"

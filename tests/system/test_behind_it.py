@@ -34,7 +34,7 @@ STRANGER, SHUT_OUT = "127.0.0.98", "127.0.0.99"
 
 
 def block(name: str) -> list[str]:
-    """Return the lines of a marked block; Ringback is where it is here."""
+    """Return the lines of a marked block, with the addresses that Ringback has here."""
     return BLOCKS[name].replace("192.0.2.10", "127.0.0.1").splitlines()
 
 
@@ -61,7 +61,7 @@ async def letter(client: Conversation, mark: bytes = b"x", *, head: bytes = b"")
 
 
 async def at_once(ringback: Ringback, count: int) -> Counter[str]:
-    """Return the verdicts on the recipients of so many clients, each of which holds its transaction open."""
+    """Return the verdicts on the recipients of several clients, each of which holds its transaction open."""
     clients = [await greeted(ringback) for _ in range(count)]
     try:
         verdicts = []

@@ -1,4 +1,4 @@
-"""A message costs so many function calls at most, on any machine: all threads, builtins included, caches warm.
+"""The function calls of a message have a limit, on any machine: all threads, builtins included, caches warm.
 
 `shared`: the worker has neighbours, and their keeper counts connections, messages and recipients of each client.
 `policy`: the same, with the policy that ships.

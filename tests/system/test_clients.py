@@ -54,7 +54,7 @@ MEANT = re.compile(r"(?:BODY|RET|ENVID|NOTIFY|ORCPT)=.*|SMTPUTF8", re.IGNORECASE
 def matrix() -> Iterator[object]:
     """Yield every cell that its client has the means for; `Sender.cannot` says why the others are not here.
 
-    The large mail, which takes seconds, goes by TLS where the client has it and in clear where it has not.
+    The large mail, which takes seconds, goes by TLS if the client can, else in clear.
     """
     for sender in SENDERS:
         for kind in KINDS:
@@ -176,7 +176,7 @@ async def upstream(stage: Stage, place: Place) -> Exchanger:
 
 
 def below_traces(message: Message, fields: int = 1) -> bytes:
-    """Return the content below so many trace fields, the first of them ours."""
+    """Return the content below a number of trace fields, the first of them ours."""
     content = message.content
     assert content.startswith(b"Received: from "), content[:200]
     for _ in range(fields):

@@ -176,7 +176,7 @@ class Senders:
             client.abort()
 
     async def until(self, part: float) -> None:
-        """Wait until so many letters are confirmed."""
+        """Wait until this number of letters are confirmed."""
         await eventually(lambda: self.confirmed >= part * LETTERS, f"{part:.0%} are confirmed", within=120)
 
 

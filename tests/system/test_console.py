@@ -310,7 +310,7 @@ async def test_a_drained_server_gets_no_new_transactions_and_the_other_one_takes
         await client.ask("MAIL FROM:<a@ok.test>")
         await client.ask("RCPT TO:<b@example.com>")
         await at(f"upstreams drain 127.0.0.1:{first.port}")
-        await client.ask("DATA")  # what runs ends where it is
+        await client.ask("DATA")  # the running transaction stays with its next hop
         await client.send("Subject: x", "", "text", ".")
         assert (await client.reply()).startswith("250")
     before = len(first.messages)

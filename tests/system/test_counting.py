@@ -66,7 +66,7 @@ async def ringback(stage: Stage, script: str, *core: str, workers: int = 2, name
 
 
 async def replies(served: Ringback, count: int) -> list[str]:
-    """Return the replies to MAIL of so many sessions, all open before the first asks: so several workers have some."""
+    """Return the replies to MAIL of sessions that are all open before the first asks, so several workers have some."""
     async with AsyncExitStack() as stack:
         sessions = [await stack.enter_async_context(await served.conversation()) for _ in range(count)]
         for each in sessions:
@@ -107,7 +107,7 @@ async def test_a_keeper_that_is_killed_under_load_fails_no_session_and_counting_
         os.kill(served.keepers[-1], signal.SIGKILL)
         await eventually(lambda: len(served.keepers) == 2, "another keeper serves")
         await load.goes_on()
-    os.kill(served.workers[0], signal.SIGKILL)  # its sessions die with it; those of others do not
+    os.kill(served.workers[0], signal.SIGKILL)  # its sessions die with it, and others' do not
     assert {each[:3] for each in await replies(served, 4)} == {"250"}
     assert [each for each in served.log if each["event"] in {"script_failed", "task_failed", "unstructured"}] == []
 

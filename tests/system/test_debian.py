@@ -1,6 +1,6 @@
 """The Debian package in a clean Debian: installed, started by its unit, upgraded under load, and purged.
 
-The machine is a folder that debootstrap made. It has no systemd: `tests/support/unit.py` stands in for it.
+The machine is a folder that debootstrap made. It has no systemd: `tests/support/unit.py` replaces it.
 """
 
 from __future__ import annotations
@@ -153,7 +153,7 @@ class Load:
         while not self.ends.is_set():
             letter = self.books.letter(chance, lines=chance.choices([3, 40, 1200], [6, 3, 1])[0])
             while not letter.is_confirmed:
-                with suppress(ConnectionError):  # nobody listens, or the old one has ended: try again
+                with suppress(ConnectionError):  # it does not listen yet, or the old one has ended: try again
                     async with await Conversation.open("127.0.0.1", self._port) as client:
                         if (await client.ask("EHLO client.test")).startswith("250"):
                             await hand_in(client, self.books.attempt(letter))

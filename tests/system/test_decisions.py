@@ -106,7 +106,7 @@ async def test_the_verdict_is_the_tables(
 
 
 async def put_up(row: Decision, port: int, stack: AsyncExitStack) -> dict[str, ScriptedExchanger]:
-    """Start the exchangers of a row; all stand on the same port, as on the Internet."""
+    """Start the exchangers of a row, all on the same port, as on the Internet."""
     running: dict[str, ScriptedExchanger] = {}
     for host, acts in row.acts.items():
         if acts == ["drops"]:

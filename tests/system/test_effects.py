@@ -237,7 +237,7 @@ LIMIT = 1024 * 1024
 
 
 def of_head_size(octets: int) -> bytes:
-    """Return a message whose header section takes so many octets, its empty line included."""
+    """Return a message whose header section has this size, with its empty line."""
     line = b"X-Pad: " + b"x" * 91 + b"\r\n"
     count, rest = divmod(octets - 2 - 200, len(line))
     last = b"X-Last: " + b"y" * (200 + rest - 10) + b"\r\n"

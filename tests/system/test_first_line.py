@@ -58,7 +58,7 @@ async def deliver(client: Conversation, way: str, message: bytes) -> None:
 
 
 async def below_received(postfix: Postfix, mark: bytes, fields: int) -> bytes:
-    """Return what was delivered with a mark in it, below so many Received fields and what stands above them."""
+    """Return what was delivered with a mark in it, without its upper Received fields and what is above them."""
     (found,) = await eventually(lambda: postfix.delivered(mark), "the message is delivered")
     ends_with_a_date = rb"^Received: .*\r\n(?:[ \t].*\r\n)*?[ \t].*[+-]\d{4}(?: \([A-Z]+\))?\r\n"
     starts = list(re.finditer(ends_with_a_date, found, re.MULTILINE))

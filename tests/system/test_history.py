@@ -65,7 +65,7 @@ async def mail(ringback: Ringback, recipient: str, sender: str = "a@sender.test"
 
 
 def age(folder: Path, days: int) -> None:
-    """Make the files look so many days old, with everything that is in them."""
+    """Make the files and everything in them look some days older."""
     for each in files_in(folder):
         with closing(sqlite3.connect(each.path, isolation_level=None)) as connection:
             for table in ("sessions", "transactions", "recipients", "notes", "probes", "dialogues"):

@@ -68,7 +68,7 @@ async def test_postfix_takes_the_client_of_the_proxy_header_for_its_own(
         assert seen[1] == mark[1]
     for source in (r"127\.0\.0\.81", r"127\.0\.0\.82"):
         assert len(re.findall(rf"smtpd\[\d+\]: connect from unknown\[{source}\]", balanced.log)) == 1
-    assert "proxy protocol" not in balanced.log, "it objected to no header, that of the first connection included"
+    assert "proxy protocol" not in balanced.log, "it objected to no header, not even the first connection's"
 
 
 class Balanced(Exchanger):

@@ -1,6 +1,6 @@
 """The images, built on a Debian of our own and run by a real runtime as docker-compose.yml says.
 
-Ringback's has no root, no capability and nothing to write; the others are those of the profiles.
+Ringback's has no root, no capability and nothing to write; the others belong to the profiles.
 """
 
 from __future__ import annotations

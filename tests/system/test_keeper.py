@@ -228,7 +228,7 @@ async def test_a_reload_under_load_keeps_what_was_found_out_and_the_probes_in_fl
         await refusing.until(lambda: refusing.count("RCPT") == 1, "the probe is under way")
         reload(ringback)
         await ringback.logged("reloaded")
-        await ringback.logged("stopping", 2)  # the old ones let nobody in any more
+        await ringback.logged("stopping", 2)  # the old ones accept no clients any more
         (took,) = await ringback.logged("keeper_took_over")
         assert took["verdicts"] > 10
         async with clients(ringback, 6) as after:

@@ -1,4 +1,4 @@
-"""What holds for whom: options by listener and by the client's network, and the limits that they set."""
+"""Options by listener and by the client's network, and the limits that they set."""
 
 from __future__ import annotations
 

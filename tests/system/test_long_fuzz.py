@@ -92,7 +92,7 @@ async def session(port: int, chance: random.Random) -> None:
 
 
 async def many(port: int, chance: random.Random, sessions: int) -> None:
-    """Be so many clients, some at a time."""
+    """Be many clients, some at a time."""
     for _ in range(sessions // AT_ONCE):
         async with asyncio.TaskGroup() as group:
             for _ in range(AT_ONCE):

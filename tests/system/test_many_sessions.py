@@ -30,7 +30,7 @@ LETTER = b"Subject: s\r\n\r\nbody\r\n"
 
 
 async def _crowd(ringback: Ringback, first: bytes, replies: int) -> list[Conversation]:
-    """Open MANY sessions that each greet, say `first` and read so many replies, and then are silent."""
+    """Open MANY sessions that each greet, say `first`, read its replies, and then are silent."""
     crowd: list[Conversation] = []
 
     async def one() -> Conversation:

@@ -1,6 +1,6 @@
-"""The oracle: Ringback is killed, and so is what stands behind it, and no message that a client heard 250 for is lost.
+"""The oracle: Ringback and its next hop are killed, and no message that a client heard 250 for is lost.
 
-Half of the Ringbacks stand before a real Postfix, half before a recorder; half keep a message until a script has read
+Half of the Ringbacks relay to a real Postfix, half to a recorder; half keep a message until a script has read
 its body, half stream it. A client sends again what was not confirmed. Each attempt has a mark of its own, so that the
 upstreams' copies are known for the attempts that made them; what the clients heard and what the upstreams have must
 agree to the byte. The seed decides everything but the order in which processes run.

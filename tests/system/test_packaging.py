@@ -306,7 +306,7 @@ def test_every_make_command_that_readme_names_is_a_door() -> None:
 
 
 def _code(markdown: str) -> list[str]:
-    """Return what stands in code blocks and code spans."""
+    """Return the contents of code blocks and code spans."""
     blocks = re.findall(r"^```.*?^```", markdown, re.MULTILINE | re.DOTALL)
     return blocks + re.findall(r"`([^`\n]+)`", markdown)
 
@@ -321,7 +321,7 @@ def test_ci_does_what_the_test_command_of_readme_does_and_demands_the_real_serve
     assert '((status == 0)) || exit "$status"' in lines[:at]
     assert "export RINGBACK_REQUIRE_REAL=1" in lines[:at]
     assert any("ringback/ended) == 1 ]]" in line for line in lines[at:])  # the whole suite has run
-    assert "MOST_AGAIN=5" in "".join(lines[at:])  # of those that fail, so many run again, and must pass then
+    assert "MOST_AGAIN=5" in "".join(lines[at:])  # up to this many failures run again, and must pass then
     assert lines[-1] == ".venv/bin/pytest --last-failed --last-failed-no-failures none"
     assert "set -euo pipefail" in lines
     assert (ROOT / ".ci/run").stat().st_mode & 0o111

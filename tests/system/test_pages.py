@@ -49,7 +49,7 @@ def _flags(command: Any) -> set[str]:
 
 
 def _mistakes(call: str) -> Iterator[str]:
-    """Yield what is wrong with a command line. Options of a group stand before its command: `cache -c FILE lookup`."""
+    """Yield what is wrong with a command line. Options of a group come before its command: `cache -c FILE lookup`."""
     command, flags, words = _TOP, _flags(_TOP), [word.rstrip("\\") for word in call.split()]
     while _commands(command) and words:
         first = words.pop(0)
@@ -110,7 +110,7 @@ def _fields_of_the_journal() -> set[str]:
 
 
 def test_each_name_with_an_underscore_on_our_own_pages_is_in_the_code() -> None:
-    """Options, events, metrics, fields, functions and variables. Names of others stand on the pages about them."""
+    """Options, events, metrics, fields, functions and variables. Others' names are on the pages about them."""
     theirs = {f"from-{each}.md" for each in FROM} | {"behind-it.md", "momentum.md", "CHANGELOG.md", "decisions.md"}
     named = {
         (page.name, name)

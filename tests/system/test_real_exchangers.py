@@ -52,7 +52,7 @@ def names() -> Iterator[Dnsmasq]:
 
 @pytest.fixture(scope="module")
 def certificate() -> Iterator[Path]:
-    """A certificate and its key in one file; the servers start as root and read it as somebody else."""
+    """A certificate and its key in one file; the servers start as root and read it as another user."""
     folder = Folder("certificate")
     path = folder.path / "mx.pem"
     issued = trustme.CA().issue_cert("mx.test")

@@ -341,7 +341,7 @@ async def test_a_connection_that_closes_while_the_next_message_is_on_its_way_is_
 async def test_an_idle_connection_on_which_the_upstream_spoke_is_not_used_again(
     stage: Stage, ringback: Ringback
 ) -> None:
-    """A reply that nobody asked for would be taken for the answer to the next MAIL."""
+    """An unsolicited reply would be read as the answer to the next MAIL."""
     upstream, used = await _idle(stage, ringback)
     used.writer.write(b"250 2.0.0 by the way\r\n")
     await used.writer.drain()

@@ -1,6 +1,6 @@
 """What strangers try on port 25, each with the bytes they send and the whole of what a running server answers.
 
-The client's address says which options hold for it, so that one server stands for all. Two rows need more than a
+The client's address says which options hold for it, so one server is enough. Two rows need more than a
 conversation of bytes and stand elsewhere: a message that comes too slowly in `tests/proxy/smtp/test_limits.py`, and
 what ends a message in `test_smuggling.py`.
 """

@@ -1,4 +1,4 @@
-"""Limits that all workers of a machine share, and all machines with one Redis, also while somebody is killed."""
+"""Limits that all workers of a machine share, and all machines with one Redis, also while processes are killed."""
 
 from __future__ import annotations
 

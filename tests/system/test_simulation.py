@@ -1,7 +1,7 @@
-"""A good neighbour by measurement: thousands of forged messages, two thousand domains, and nobody is asked too much.
+"""A good neighbour by measurement: thousands of forged messages, two thousand domains, no exchanger asked too often.
 
 The stream is made from a seed: most senders are forged, in domains that many others use as well, on behalf of clients
-all over the world. The exchangers behave as those of the world do. Bounds are those of the product's own defaults.
+all over the world. The exchangers behave as real ones do. The bounds are the product's own defaults.
 """
 
 from __future__ import annotations
@@ -63,7 +63,7 @@ class World:
 
     habits: dict[str, Habit]
     dead: frozenset[str]
-    """Addresses where nobody listens."""
+    """Addresses on which nothing listens."""
     mute: tuple[str, ...]
     """Addresses where packets are dropped."""
 
@@ -167,7 +167,7 @@ def beyond(times: Sequence[float], limit: Throttle, began: float) -> float:
 
 
 def check(farm: Farm, reports: Sequence[Report], here: World) -> None:
-    """See that nobody was asked too much, and that nobody who exists is said not to."""
+    """See that no exchanger was asked too often, and that no existing user was called unknown."""
     began, elapsed = min(each.began for each in reports), time.time() - min(each.began for each in reports)
     connections = [connection for each in reports for connection in each.connections]
     assert len(connections) <= MESSAGES, "one connection a message, over the run"
@@ -193,7 +193,7 @@ def check(farm: Farm, reports: Sequence[Report], here: World) -> None:
 
     away = {address for address, each in farm.exchangers.items() if each.turned_away}
     unfriendly = {address for address, habit in here.habits.items() if habit.turns_away}
-    assert away <= unfriendly, "nobody turns us away for what we did"
+    assert away <= unfriendly, "no exchanger turns us away for what we did"
     assert {each for report in reports for each in report.breakers} <= unfriendly
     assert [address for each in reports for address in each.failed if not address.startswith("x")] == []
     assert [error for each in reports for error in each.errors] == []

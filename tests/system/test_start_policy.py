@@ -1,4 +1,4 @@
-"""The policy that sites can start from (etc/start_policy.conf), as it ships, with two workers and real callbacks.
+"""The policy that sites can start from (etc/start_policy.conf), unchanged, with two workers and real callbacks.
 
 Only the delay of greylisting, and where exchangers are, are changed.
 """

@@ -1,4 +1,4 @@
-"""One supervised path: a worker that hangs is replaced, a configuration that hangs is rejected, nobody else notices."""
+"""Supervision: a worker that hangs is replaced, a configuration that hangs is rejected, and clients do not notice."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The servers and the client that the system tests stand on do what they say."""
+"""The servers and the client that the system tests use do what they say."""
 
 from __future__ import annotations
 

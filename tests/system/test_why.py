@@ -165,4 +165,4 @@ async def test_whatever_module_list_or_login_decides_is_named_also_after_a_resta
         assert "Greylisted" in await asyncio.to_thread(why, ringback, subject), subject
     for command in ("why", "history export", "history forget"):
         status, _, said = await asyncio.to_thread(ended, *command.split(), "<>", "-c", ringback.configuration)
-        assert (status, "names nobody: all bounces have the sender <>" in said) == (64, True), command
+        assert (status, "is no single sender: all bounces have the sender <>" in said) == (64, True), command

@@ -121,7 +121,7 @@ async def test_a_worker_that_is_killed_is_replaced_and_who_waits_at_its_door_is_
     ringback = await two_workers(stage, upstream)
     supervisor = ringback.program.process
     killed, other = workers(ringback)
-    supervisor.send_signal(signal.SIGSTOP)  # so that nobody replaces it before the clients are there
+    supervisor.send_signal(signal.SIGSTOP)  # so that it is not replaced before the clients are there
     os.kill(killed, signal.SIGKILL)
     await eventually(lambda: not is_running(killed), "it is dead")
     async with connected(ringback) as clients:

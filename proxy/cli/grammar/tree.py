@@ -32,7 +32,7 @@ class Parameter:
     names: tuple[str, ...]
     """As typed; empty for an argument."""
     metavar: str
-    """What stands for the value; empty for a flag."""
+    """The value's name in help; empty for a flag."""
     help: str
     required: bool = False
     repeated: bool = False

@@ -116,7 +116,7 @@ class _Callbacks:
         )
 
     async def _of_both(self, of_callbacks: str, of_checks: str, given: dict[str, Any]) -> list[Told]:
-        """Ask who asks exchangers, and the workers, whose checks of mail have a memory of their own."""
+        """Ask the process that makes callbacks, and the workers: their checks of mail have caches of their own."""
         try:
             found = await self._served.ask(of_callbacks, given)
         except Refused:  # no callbacks are loaded

@@ -9,7 +9,7 @@ from proxy.console.results import Result
 from proxy.console.served import Served, answers, done, sum_of
 
 _OF_KEYS = ("dkim", "dkim_sign", "dkim_validate")
-"""Whatever Momentum calls the module: there is one memory of keys."""
+"""Momentum's names of the module: here, all of them mean the same cache of keys."""
 
 
 def commands(served: Served) -> list[Command]:

@@ -7,7 +7,7 @@ from proxy.console.registry import Call, Command, Commands
 from proxy.console.results import Result, shown
 
 _WIDTH = 34
-"""Of the column of commands; help for a longer one begins on the next line."""
+"""Width of the column of commands. The help for a longer command begins on the next line."""
 
 
 def _explained(command: Command) -> str:

@@ -93,7 +93,7 @@ class _Entries:
         return Result(_row(gone, time.time()), f"{network} is no longer in {name}")
 
     async def _check(self, name: str) -> None:
-        """Check that somebody asks a list of this name."""
+        """Check that the configuration or a script uses a list of this name."""
         told = await self._served.ask("list_names")
         known = sorted({each for answer in answers(told) for each in answer.answer})
         known += sorted({each.list for each in self._operators.entries} - set(known))

@@ -46,7 +46,7 @@ def commands(served: Served) -> list[Command]:
 
 
 class _Event(dict[str, Any]):
-    """An event, with the sentence that was made of it: most who look on see the same."""
+    """An event, and its sentence once it was made: most viewers see the same one."""
 
     __slots__ = ("sentence",)
     sentence: str
@@ -101,7 +101,7 @@ class _Viewer:
                 row = self._rows.popleft()
                 yield Result(row, self._show(row))
                 shown += 1
-                if shown % TURN == 0:  # who wants few rows must not lose one because others want all
+                if shown % TURN == 0:  # a viewer of few rows must not lose one because others want all
                     await asyncio.sleep(0)
                 if self._wanted.only_one and row.get("event") == "session":
                     return
@@ -121,7 +121,7 @@ class _Live:
         self._latest: tuple[Sequence[str], list[Mapping[str, Any]]] = ([], [])
 
     def _read(self, rows: Sequence[str]) -> list[Mapping[str, Any]]:
-        """Return rows as events; all who look on share them, one after the other."""
+        """Return rows as events, which all viewers share."""
         if self._latest[0] is not rows:
             self._latest = (rows, [_Event(json.loads(row)) for row in rows])
         return self._latest[1]

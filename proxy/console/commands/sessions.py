@@ -16,7 +16,7 @@ def commands(served: Served) -> list[Command]:
     """Return the commands."""
     about = _Sessions(served)
     return [
-        Command("list sessions", "List the sessions, or those of one network.", about.listed, arguments="[CIDR]"),
+        Command("list sessions", "List all sessions, or one network's.", about.listed, arguments="[CIDR]"),
         Command("session", "Print everything about a session: phase, variables, the dialogue so far.", about.one,
                 arguments="ID"),
         Command(

@@ -57,7 +57,7 @@ class PreparedRules:
         return None
 
     async def read_again(self) -> tuple[int, str]:
-        """Read the files, also if they look unchanged; return how many rules hold, and why they are the old ones."""
+        """Read the files, even if they look unchanged; return the number of rules, and why they are the old ones."""
         return await self._refreshed.read_again()
 
 

@@ -19,7 +19,7 @@ DOMAINS = "dkim_domains"
 
 @sieve_function(module="dkim_validate", needs=Need.HEADERS)
 def ec_dkim_domains(frame: Frame) -> tuple[str, ...]:
-    """Return the domains of all valid signatures: those of their identities (`i=`), else of the signers (`d=`).
+    """Return the domains of all valid signatures: of the identity (`i=`) if there is one, else of the signer (`d=`).
 
     The module `dkim_validate` must come before the script.
     """

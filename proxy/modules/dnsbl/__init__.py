@@ -1,6 +1,6 @@
 """dnsbl: blocklists and allow lists in the DNS (RFC 5782), for clients, names, senders' domains and links.
 
-- `options.py` declares the options of a stanza, and `zones.py` those of a zone, and reads zones from the configuration.
+- `options.py` declares the options of a stanza, `zones.py` the options of a zone; it also reads zones.
 - `module.py` has the hooks: it asks when something is known, and judges.
 - `subjects.py` finds in a message what is looked up.
 - `questions.py` makes the names that are asked.

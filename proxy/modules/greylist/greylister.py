@@ -70,7 +70,7 @@ class Greylister:
         `ahead` knows what was asked before.
 
         Raises:
-            CountingUnavailable: nobody answers, and `on_store_error = defer`. A coroutine raises it, too.
+            CountingUnavailable: no answer, and `on_store_error = defer`. A coroutine raises it, too.
         """
         if self._needs_name(session):
             return self._wait_with_name(session, recipients, ahead)
@@ -95,7 +95,7 @@ class Greylister:
         return max(waits)
 
     def look(self, session: Session) -> Greylist | None:
-        """Return the question whether the current recipient's mail passes, which is not an attempt; None if none is."""
+        """Return a question whether the current recipient's mail would pass, which does not count; None: not needed."""
         recipient = session.current_recipient
         if recipient is None or self._needs_name(session) or self._is_listed(session):
             return None

@@ -16,7 +16,7 @@ from sieve.run.values import ScriptError
 
 @dataclass(frozen=True, slots=True)
 class Monitor:
-    """So many windows of so many seconds."""
+    """A monitor: `number` windows of `interval` seconds."""
 
     interval: int
     number: int

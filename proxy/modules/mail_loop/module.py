@@ -38,7 +38,7 @@ class MailLoopValidator:
         """Read the header section at DATA."""
         return Need.HEADERS if phase is Phase.DATA else Need.NOTHING
 
-    async def explain(self, phase: Phase, session: Session, verdicts: Verdicts) -> Explained:  # noqa: ARG002 — asks nobody
+    async def explain(self, phase: Phase, session: Session, verdicts: Verdicts) -> Explained:  # noqa: ARG002 — it needs neither
         """Judge as for a client: it looks at nothing but the session."""
         verdict = self._look(session) if phase is Phase.CONNECT else self._refuse(session)
         return Explained("looks whether the client is this machine", verdict)

@@ -1,9 +1,8 @@
-"""One question to whoever counts for all that a phase asks about its client.
+"""Asks the keeper or Redis in one round trip for all counts that a phase needs about its client.
 
-A script asks one thing after the other, and each would be a round trip. What the scripts of a phase asked about a
-client last time is therefore asked together with the first question, in the same frame; the later ones are then at
-hand. What RCPT TO will ask leaves at MAIL FROM, so that mostly nothing is waited for. Only questions that change
-nothing are asked ahead.
+A script asks one thing after the other, and each question would be a round trip. So the first question takes along
+everything that the scripts of the phase asked last time, and the later answers are then at hand. The questions of
+RCPT TO leave at MAIL FROM, so RCPT TO mostly waits for nothing. Only questions that change nothing are asked ahead.
 """
 
 from __future__ import annotations
@@ -35,15 +34,15 @@ ASKED_AHEAD = (Sum, Present)
 """The questions that are asked ahead, of those that a script asks."""
 
 Key: TypeAlias = tuple[Any, ...]
-"""What a question is about, the address of a client included or not."""
+"""What a question is about, with the client's address or without it."""
 
 Answers: TypeAlias = dict[Key, asyncio.Future[Any]]
 
 Begun: TypeAlias = tuple[Answers, float]
-"""What was asked, and until when the answers are good."""
+"""The answers to questions that were asked ahead, and until when they are good."""
 
 Ask: TypeAlias = Callable[[Session], "Operation[Any] | None"]
-"""Makes the question for a session; None if it does not arise there."""
+"""Makes the question for a session; None if that session does not need it."""
 
 
 class Habits:
@@ -53,7 +52,7 @@ class Habits:
 
     def __init__(self) -> None:
         self._known: dict[Key, Ask] = {}
-        """The last that was learned is at the end."""
+        """The newest one is last."""
 
     def note(self, key: Key, ask: Ask) -> None:
         """A script has asked this."""
@@ -84,7 +83,7 @@ class Ahead:
             self._answers, self._until = begun
 
     def ask(self, operation: Any) -> Any:
-        """Ask, and the first time what will be asked as well. Return the answer, or what to wait for.
+        """Ask; the first time, also ask ahead. Return the answer, or a future of it.
 
         Raises:
             CountingUnavailable: see `Counting`.
@@ -107,7 +106,7 @@ class Ahead:
         return answer
 
     def begin(self) -> Begun | None:
-        """Ask everything now; return what another `Ahead` of the session goes on with, if there is anything."""
+        """Ask everything now; return the answers for another `Ahead` of the session, if there are any."""
         self._ask_others(())
         return (self._answers, self._until) if self._answers else None
 
@@ -148,14 +147,14 @@ def _key(operation: Any) -> Key:
 
 
 def _habit(operation: Any) -> Key:
-    """Return what a question is about, whoever the client is."""
+    """Return what a question is about, without the client's address."""
     fields = msgspec.structs.astuple(operation)
     at = fields.index(operation.address)
     return (operation.__class__, len(operation.address), *fields[:at], *fields[at + 1 :])
 
 
 def _asks(operation: Any) -> Ask:
-    """Return what asks the same about another client."""
+    """Return a function that makes the same question about another client."""
     octets = len(operation.address)
 
     def ask(session: Session) -> Operation[Any] | None:

@@ -68,7 +68,7 @@ class ScriptCounters:
         monitors: Sequence[tuple[int, int]] = (),
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
-        """`monitors` are those of inbound_audit; `clock` ages the throttles."""
+        """`monitors` belong to inbound_audit; `clock` ages the throttles."""
         self.counting = counting
         self.shares = core.shares_counts
         self.answers_later = core.processes > 1 or core.shares_counts
@@ -156,7 +156,7 @@ class SessionCounters:
     # ------------------------------------------------------------ throttles
 
     def define_throttle(self, name: str, count: int, seconds: float, *, shared: bool) -> None:
-        """Create a throttle, if there is none of this name."""
+        """Create a throttle, unless one has this name."""
         if self._counters.define(name, count, seconds, shared=shared) is not None:
             self._tell(self._window(name, shared=shared))
 
@@ -200,7 +200,7 @@ class SessionCounters:
     # ------------------------------------------------------------ gauges
 
     def define_gauges(self, cache: str, most: int, lives: float) -> None:
-        """Create a cache, if there is none of this name."""
+        """Create a cache, unless one has this name."""
         if self._counters.define_gauges(cache, most, lives):
             self._tell(ops.Gauge(_room(cache), most=most, lives=lives))
 

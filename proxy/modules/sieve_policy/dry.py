@@ -49,7 +49,7 @@ class DryConnection(SessionConnection):
 
 
 class DryDuplicates(NoDuplicates):
-    """The messages that `duplicate` knows, when nobody looks."""
+    """The messages that `duplicate` remembers, in a run that looks nothing up."""
 
     def __init__(self, unknown: list[str]) -> None:
         """Note in `unknown` what was asked for."""
@@ -61,7 +61,7 @@ class DryDuplicates(NoDuplicates):
 
 
 class DryCounters(SessionCounters):
-    """What scripts count, when nobody counts."""
+    """What scripts count, in a run that counts nothing."""
 
     __slots__ = ("_unknown",)
 
@@ -79,7 +79,7 @@ class DryCounters(SessionCounters):
 
 
 class DryLists(SessionLists):
-    """Lists that nobody loads."""
+    """Lists, in a run that loads none."""
 
     __slots__ = ("_unknown",)
 
@@ -144,7 +144,7 @@ class DryHost(SessionHost):
         self.notes.append(f"callback {address}: {told.status.value} ({told.reason})")
         return CallbackAnswer(str(told.status), told.message)
 
-    async def resolve(self, name: str, record: str, server: str | None) -> DnsAnswer:  # noqa: ARG002 — asks nobody
+    async def resolve(self, name: str, record: str, server: str | None) -> DnsAnswer:  # noqa: ARG002 — no look-up
         """Look nothing up. Raises ScriptError."""
         raise _missing(self.unknown, f"DNS {record.upper()} {name}: not looked up here")
 

@@ -165,14 +165,14 @@ class SessionControl:
         return self._configuration.scopes.has("binding_group", name)
 
     def bind(self, name: str) -> bool:
-        """Relay the message by way of a binding; False if there is none."""
+        """Relay the message by way of a binding; False if it does not exist."""
         if not self.has_binding(name):
             return False
         self._session.transaction.binding = "" if name == DEFAULT_BINDING else name
         return True
 
     def bind_to_one_of(self, name: str) -> bool:
-        """Relay the message by way of a random binding of a group; False if there is none."""
+        """Relay the message by way of a random binding of a group; False if the group has none."""
         places = self._configuration.scopes.places
         members = [each[1].name for each in places if len(each) == 2 and each[0] == ("binding_group", name)]
         bindings = [each for each in dict.fromkeys(members) if self._configuration.scopes.has("binding", each)]

@@ -353,7 +353,7 @@ def _place(outcome: Outcome, script: Script) -> str:
 def _source(
     loaded: ModuleSettings, name: str, known: Mapping[str, Source], diagnostics: list[Diagnostic]
 ) -> Source | None:
-    """Return the text of the script that an option names; None if there is none, or it cannot be read."""
+    """Return the text of the script that an option names; None if it names none or the script cannot be read."""
     path = getattr(loaded.options, name)
     if path is None:
         return None

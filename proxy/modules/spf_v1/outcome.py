@@ -32,7 +32,7 @@ class Identity:
 
     @property
     def has_domain(self) -> bool:
-        """Whether there is a name to look up: an address literal is none, and neither is a bare local part."""
+        """Whether there is a name to look up. An address literal has none, nor has a bare local part."""
         return not self.domain.startswith("[") and ("@" in self.sender or not self.sender)
 
     @property
@@ -42,7 +42,7 @@ class Identity:
 
     @property
     def may_have_record(self) -> bool:
-        """Whether the domain is one of which RFC 7208 section 4.3 asks for the record: of two or more sound labels."""
+        """Whether RFC 7208 section 4.3 has us look the record up: only if the domain has two or more valid labels."""
         name = normal_domain(self.domain)
         sizes = [len(each) for each in name.split(".")]
         return len(name) <= _LONGEST_NAME and len(sizes) > 1 and min(sizes) > 0 and max(sizes) < 64

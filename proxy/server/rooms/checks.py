@@ -40,7 +40,7 @@ def questions(
     stanzas: Callable[[], Iterable[object]],
     lookups: Callable[[], Remembered | None],
 ) -> dict[str, Question]:
-    """Return the questions. `validators` are those of new and of running sessions, `stanzas` the prepared ones."""
+    """Return the questions. `validators` returns the validators of new and of running sessions."""
 
     def caches() -> list[Keys]:
         return list({id(each.keys): each.keys for each in validators() if isinstance(each, KeepsKeys)}.values())

@@ -29,7 +29,7 @@ Monitors = Sequence[tuple[int, int]]
 
 
 def questions(counting: MemoryCounting | SharedCounting, core: CoreOptions, monitors: Monitors) -> dict[str, Question]:
-    """Return the questions; `monitors` are those of inbound_audit."""
+    """Return the questions; `monitors` belong to inbound_audit."""
     counted = _Counted(counting, monitors)
     return {
         "audit_ip": counted.audit_ip,

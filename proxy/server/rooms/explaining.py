@@ -199,7 +199,7 @@ class _Walk:
         refusal = limit(self._limited)
         if isinstance(refusal, SharedRate):
             refusal = refusal.refusal if await refusal.shared.left(refusal.rate) < 1 else None
-        if isinstance(refusal, Reply):  # nobody waits here
+        if isinstance(refusal, Reply):  # a delay is not served here
             self._end(phase, refusal.by or "limit", refusal)
 
     async def _introduced(self) -> None:
@@ -252,7 +252,7 @@ class _Walk:
         self._route(recipient)
 
     def _route(self, recipient: Recipient) -> None:
-        """Say which next hop gets the recipient. Its answer is the client's, and is not asked for."""
+        """Say which next hop gets the recipient. It decides what the client hears, but it is not asked now."""
         path = recipient.destination
         upstream = self._place.router.of_recipient(path.domain, self._session.transaction.binding, path.gateway)
         known = {pool.name: pool for pool in self._place.pools.all}
@@ -314,7 +314,7 @@ class _Walk:
         raise _Seen
 
     async def _limits(self) -> AsyncIterator[dict[str, Any]]:
-        """Yield the limits that are set for this client, as they stand for all who count them."""
+        """Yield the limits that are set for this client, with what all workers count for it."""
         session, front = self._session, self._front
         here = {
             "max_connections_per_client": front.clients.get(session.client_network, 0),

@@ -14,7 +14,7 @@ MOST_SHOWN = 1000
 
 
 def questions(counting: Callable[[], Counting], names: Callable[[], Sequence[str]]) -> dict[str, Question]:
-    """Return the questions. `names` are those of the stanzas."""
+    """Return the questions. `names` returns the names of the stanzas."""
 
     async def shown(given: Mapping[str, Any]) -> list[dict[str, Any]]:
         rows = []
@@ -51,4 +51,4 @@ async def _counted(counting: Counting, operation: Operation[Any]) -> Any:
     try:
         return await answered(counting, operation)
     except CountingUnavailable:
-        raise Unanswerable("nobody counts for all workers now: see counting_alone in the log") from None
+        raise Unanswerable("the counts of all workers cannot be reached now: see counting_alone in the log") from None

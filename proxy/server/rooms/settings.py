@@ -29,7 +29,7 @@ def questions(front: Front, pipeline: Callable[[], PhasePipeline], callbacks: Ca
         return len(front.live)
 
     def pipelines() -> list[PhasePipeline]:
-        """Return the one of new sessions, then those of sessions that began before a setting of the console."""
+        """Return the pipeline of new sessions, then the older ones that running sessions still have."""
         earlier = [each.pipeline for each in front.in_use if isinstance(each.pipeline, PhasePipeline)]
         return [pipeline(), *(each for each in earlier if each is not pipeline())]
 
@@ -122,4 +122,4 @@ async def _counted(asked: Awaitable[A]) -> A:
     try:
         return await asked
     except CountingUnavailable:
-        raise Unanswerable("nobody counts for all workers now: see counting_alone in the log") from None
+        raise Unanswerable("the counts of all workers cannot be reached now: see counting_alone in the log") from None

@@ -95,7 +95,7 @@ def _judged(dialogue: Dialogue) -> Answer:
 
 
 async def _counted(dialogue: Dialogue, shared: SharedLimits) -> Reply | None:
-    """Greet a client whose limits are counted with those of other workers."""
+    """Greet a client whose limits all workers count together."""
     session = dialogue.session
     rate = session.options.connection_rate_per_client
     rates = rates_of(session, "connection", rate) if rate.count else ()

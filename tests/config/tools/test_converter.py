@@ -1,4 +1,4 @@
-"""From the 2.2 dialect to that of 3.x and 4.x."""
+"""From the 2.2 dialect to the dialect of 3.x and 4.x."""
 
 from ipaddress import ip_address
 from pathlib import Path

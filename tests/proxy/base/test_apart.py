@@ -1,4 +1,4 @@
-"""Work in a child: its answer comes back, and whatever becomes of it costs nobody else anything."""
+"""Work in a child: its answer comes back, and a crash, hang or leak in it does not affect the parent."""
 
 from __future__ import annotations
 

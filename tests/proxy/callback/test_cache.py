@@ -56,9 +56,9 @@ async def test_while_nobody_else_writes_memory_is_believed_for_longer() -> None:
     untouched.since, untouched.until = shelf.clock.now, shelf.clock.now + 1000
     shelf.clock.now += LOCAL_SECONDS + 1
     assert here.at_hand(BOB) is not None
-    untouched.since = shelf.clock.now - LOCAL_SECONDS  # somebody wrote after it was remembered
+    untouched.since = shelf.clock.now - LOCAL_SECONDS  # another process wrote after it was remembered
     assert here.at_hand(BOB) is None
-    untouched.since, untouched.until = 0.0, shelf.clock.now  # nobody has looked for a while
+    untouched.since, untouched.until = 0.0, shelf.clock.now  # it was not asked for a while
     assert here.at_hand(BOB) is None
     untouched.until = shelf.clock.now + 1
     assert (held := here.held_of(BOB)) is not None

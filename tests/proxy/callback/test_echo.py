@@ -52,7 +52,7 @@ FORMS = {
     "folded within a word": "550-5.1.1 <x spamhaus@vict\n550 im.example> User unknown",
     "twice": "550-5.1.1 <x spamhaus@victim.example>\n550 5.1.1 User unknown: x spamhaus@victim.example",
 }
-"""How exchangers say of the address that there is none."""
+"""How exchangers say that there is no such address."""
 
 
 def reply_of(text: str) -> Reply:

@@ -22,7 +22,7 @@ from tests.support.worker import core
 
 
 class Refusing(RemembersNothing):
-    """A verifier to whom nobody exists; it counts its questions."""
+    """A verifier that calls every address unknown, and counts its questions."""
 
     asked = 0
 

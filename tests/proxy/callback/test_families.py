@@ -1,4 +1,4 @@
-"""Which local parts stand for one mailbox."""
+"""Which local parts mean the same mailbox."""
 
 from __future__ import annotations
 

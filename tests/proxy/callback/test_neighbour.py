@@ -220,7 +220,7 @@ def test_without_a_time_none_opens() -> None:
 
 
 def asked(storms: Storms, local_parts: int, clients: int, questions: int = 100, domain: str = "a.test") -> bool:
-    """Note so many unknown users, of so many local parts, from so many networks; tell whether there is a storm then."""
+    """Note unknown users with different local parts, from different networks; tell whether there is a storm then."""
     for number in range(questions):
         storms.note(domain, f"u{number % local_parts}", f"192.0.{number % clients}.7")
     return storms.rages(domain)

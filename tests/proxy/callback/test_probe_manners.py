@@ -252,7 +252,7 @@ async def test_a_tagged_address_in_a_refusal_is_no_word_about_the_null_sender() 
     assert (verdict.status, verdict.null_refused, len(envelope(exchanger))) == (Status.FAIL, False, 2)
 
 
-# ---------------------------------------------------------------- who takes everybody, or nobody
+# ---------------------------------------------------------------- exchangers that accept every address, or none
 
 
 async def test_who_takes_everybody_passes_and_it_is_told() -> None:
@@ -380,7 +380,7 @@ async def test_a_garbled_reply_is_an_error_of_protocol_whatever_it_says(step: St
 
 
 class Flood(Exchanger):
-    """One that sends a piece again and again, up to so many octets, at one step."""
+    """An exchanger that sends a piece again and again at one step, up to a number of octets."""
 
     def __init__(self, step: Step, piece: bytes, octets: int) -> None:
         super().__init__()

@@ -1,4 +1,4 @@
-"""Which exchangers' addresses are public. Those that are not stand in the table of decisions. None is asked."""
+"""Which exchangers' addresses are public. The table of decisions has the others, which are never asked."""
 
 from __future__ import annotations
 

@@ -51,7 +51,7 @@ def variables(subject: Session) -> dict[str, str]:
     return {name: value for name, value in subject.transaction.context.items() if name.startswith("smtp_cbv_")}
 
 
-# ---------------------------------------------------------------- who is asked about, and for whom
+# ---------------------------------------------------------------- which addresses are asked about, and when
 
 
 @pytest.mark.parametrize(

@@ -60,7 +60,7 @@ async def test_a_line_tells_what_came_since_the_line_before_and_no_line_nothing(
 
 
 class Knowing(RemembersNothing):
-    """A verifier to whom nobody exists."""
+    """A verifier that calls every address unknown."""
 
     async def verify(self, _address: str, _sender: str | None, *, client: str, session: str = "") -> CallbackVerdict:  # noqa: ARG002 - as the verifier is called
         del client

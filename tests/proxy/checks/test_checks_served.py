@@ -247,7 +247,7 @@ def test_the_rest_of_tls_is_named_as_well(pem: Path, line: str, said: str) -> No
 
 
 def lasting(folder: Path, days: float, life: float = 365.0) -> Path:
-    """Make a certificate of `life` days of which so many are left."""
+    """Make a certificate of `life` days, some of which are left."""
     now = datetime.now(UTC)
     begins, ends = now + timedelta(days=days - life), now + timedelta(days=days)
     make_certificate(folder, "own", valid=(begins, ends))

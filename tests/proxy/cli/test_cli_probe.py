@@ -350,7 +350,7 @@ async def test_where_a_budget_is_used_up_it_waits_and_asks_again(monkeypatch: py
         cast(CallbackService, Service(verifier)), [ALICE], ProbeRequest(patience=600.0), answers.append
     )
     assert (verifier.asked, counted) == ([ALICE] * 3, {Status.FAIL: 1})
-    assert len(answers[0].transcript.steps) == 1  # that of the last time
+    assert len(answers[0].transcript.steps) == 1  # from the last time
 
 
 async def test_without_patience_it_tells_that_it_was_held_back() -> None:

@@ -1,4 +1,4 @@
-"""`ringback docs`: the generated pages are those of the code, and a stale one is found."""
+"""`ringback docs`: the generated pages agree with the code, and a stale one is found."""
 
 from __future__ import annotations
 

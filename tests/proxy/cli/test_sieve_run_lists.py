@@ -1,4 +1,4 @@
-"""`ringback sieve run` asks lists: those of a script, in tables of its own, and what operators have added."""
+"""`ringback sieve run` asks lists: what a script defines, in tables of its own, and what operators have added."""
 
 from __future__ import annotations
 

@@ -26,7 +26,7 @@ STEPS = st.lists(
 
 
 def most_in_any(times: Sequence[float], seconds: float) -> int:
-    """Return the most events in any half-open interval of so many seconds."""
+    """Return the most events in any half-open interval of this length."""
     return max((sum(at <= each < at + seconds for each in times) for at in times), default=0)
 
 

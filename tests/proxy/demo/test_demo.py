@@ -298,7 +298,7 @@ def test_once_sends_every_sample_and_ends_with_status_0() -> None:
 
 
 def test_once_ends_with_status_1_and_names_the_sample_that_went_wrong() -> None:
-    # An exchanger that knows nobody refuses alice as well.
+    # An exchanger without users refuses alice as well.
     code = """if True:
         import sys
         import proxy.demo.samples

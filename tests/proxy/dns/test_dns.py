@@ -1,4 +1,4 @@
-"""DNS answers told apart: no such domain, no such record, nobody could say. Against a name server of the test's own."""
+"""Three DNS answers are distinguished: no such domain, no such record, no answer. The name server is the test's own."""
 
 from __future__ import annotations
 

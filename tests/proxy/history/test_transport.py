@@ -126,7 +126,7 @@ def test_a_frame_ends_after_a_line_and_a_longer_line_has_its_own(monkeypatch: py
 
 
 def ended(sender: Sender) -> None:
-    """End it without waiting for lines that nobody takes."""
+    """End it without waiting for lines that no reader takes."""
     sender._closing = 1.0
     sender._wake_up()
     sender._thread.join()

@@ -233,13 +233,13 @@ async def test_lists_are_bounded_and_an_unknown_one_is_named(tmp_path: Path, mon
 
 async def test_without_a_folder_a_list_is_not_loaded_and_says_why() -> None:
     def nowhere() -> Path:
-        raise PermissionError(1, "belongs to somebody else", "/x")
+        raise PermissionError(1, "other users own it", "/x")
 
     lists = CidrLists(nowhere, Source())
     with capture_logs() as log:
         known = await defined(lists, by_query("one", "db", "q"))
     assert known.table is None
-    assert [each["reason"] for each in log if each["event"] == "list_not_loaded"] == ["/x: belongs to somebody else"]
+    assert [each["reason"] for each in log if each["event"] == "list_not_loaded"] == ["/x: other users own it"]
     await lists.close()
 
 

@@ -1,4 +1,4 @@
-"""MAIL and RCPT arguments by the grammar of RFC 5321 and RFC 6531: what is a path, what is none."""
+"""MAIL and RCPT arguments by the grammar of RFC 5321 and RFC 6531: what is a path, and what is not."""
 
 from __future__ import annotations
 

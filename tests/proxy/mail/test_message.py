@@ -205,7 +205,7 @@ async def test_the_message_in_one_piece_shows_every_edit_and_is_the_same_object_
     ("body", "held"), [(b"", b""), (b"x", b"x\r\n"), (b"x\r\n", b"x\r\n"), (b"x\r\n.", b"x\r\n.\r\n")]
 )
 def test_a_new_body_ends_with_a_line_break_whatever_was_given(body: bytes, held: bytes) -> None:
-    """Or the end of data would stand behind its last line, and the message would not end."""
+    """Otherwise the dot at the end would follow its last line without a break, and the message would not end."""
     message = Message(b"")
     message.replace_body(body)
     assert message.new_body == held

@@ -166,7 +166,7 @@ async def test_what_rcpt_to_will_ask_is_at_hand_when_mail_from_has_asked(
 ) -> None:
     session = PlainSession()
     counters.foresee(cast(Session, session))
-    assert keeper.asked == []  # nobody has asked yet
+    assert keeper.asked == []  # not asked yet
     await three(phase(counters, session, Phase.RCPTTO))
     keeper.frames.clear()
     counters.foresee(cast(Session, session))
@@ -279,7 +279,7 @@ async def test_mail_that_passes_greylisting_waits_once_and_is_counted(
         assert await policy(counters, greylist, mail) == 0.0
         looked, attempt = [each for frame in slow.frames for each in frame if isinstance(each, Greylist)]
         assert (looked.look, attempt.look) == (True, False)
-        assert len(slow.frames) == 2  # the second is told: nobody waits for it
+        assert len(slow.frames) == 2  # the second needs no answer
         await asyncio.sleep(0)
         assert slow.memory.ask(attempt).passed == number + 1
         slow.memory.triplets.adopt(("greylist g", attempt.key), (1000.0, moment[0], number, moment[0] + 1e6))

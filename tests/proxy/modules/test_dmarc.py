@@ -296,8 +296,8 @@ def test_what_is_probably_not_meant_is_a_warning(tmp_path: Path) -> None:
     missing = warnings(tmp_path, 'spf_v1 "s" { }\ndmarc { action = enforce enforce_with = ( dnsbl spf_fail ) }')
     assert "nothing finds dnsbl" in missing
     assert "section 7.4" not in missing
-    assert "stands before" not in missing
-    assert "dmarc stands before spf_v1" in warnings(tmp_path, 'dmarc { }\nspf_v1 "s" { }')
+    assert "comes before" not in missing
+    assert "dmarc comes before spf_v1" in warnings(tmp_path, 'dmarc { }\nspf_v1 "s" { }')
 
 
 def test_forwarders_are_networks_and_domains(tmp_path: Path) -> None:

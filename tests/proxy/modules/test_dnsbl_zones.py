@@ -1,4 +1,4 @@
-"""Zones on the wire: those that work, those that list everyone or nobody, and those that change."""
+"""Zones on the wire: working ones, ones that list everything or nothing, and ones that change."""
 
 from __future__ import annotations
 

@@ -88,7 +88,7 @@ async def names(monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[Names]:
 
 @pytest.fixture(params=["answers", "none"])
 def faults(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> list[str]:
-    """Return the faults that are answers, or those that are none: for them, nobody waits long."""
+    """Return the faults that are answers, or the faults that are not. Checks must not wait long for the latter."""
     if request.param == "none":
         monkeypatch.setattr(module, "_TRY_SECONDS", 0.1)
         monkeypatch.setattr(module, "QUERY_SECONDS", 0.3)

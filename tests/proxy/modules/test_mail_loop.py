@@ -31,7 +31,7 @@ def looking(**options: object) -> MailLoopValidator:
 
 
 def passed(servers: int) -> bytes:
-    """Return a message that so many servers have taken."""
+    """Return a message with this number of Received fields."""
     return b"Received: from a by b\r\n" * servers + b"Subject: s\r\n\r\n"
 
 

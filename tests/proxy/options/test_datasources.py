@@ -1,4 +1,4 @@
-"""Datasource stanzas in both dialects, their URIs, and what nobody may see of them."""
+"""Datasource stanzas in both dialects, their URIs, and the secrets in these, which are never shown."""
 
 from __future__ import annotations
 

@@ -55,7 +55,7 @@ async def running(*paths: Path) -> AsyncIterator[list[Worker]]:
 
 
 async def at_rest(*workers: Worker) -> None:
-    """Wait until nothing is to be delivered, and nothing under way."""
+    """Wait until nothing waits for delivery, and nothing is under way."""
 
     async def rests() -> bool:
         waiting = [await each.outbox_store.next_due() for each in workers]

@@ -1,4 +1,4 @@
-"""What stands in the messages that Ringback makes: forwards, messages that scripts wrote, reports."""
+"""What the messages that Ringback makes contain: forwards, messages that scripts wrote, reports."""
 
 from __future__ import annotations
 

@@ -276,7 +276,7 @@ class Mailboxes(Exchanger):
         super().__init__(extensions=WITH_DSN)
         self.boxes = boxes
         self.ends_after: int | None = None
-        """It closes after so many of the answers to one message."""
+        """It closes after this number of answers to one message."""
 
     def act_at(self, step: Step, command: str) -> Act:
         if command.startswith("LHLO "):

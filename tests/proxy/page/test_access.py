@@ -1,4 +1,4 @@
-"""Who may see the page: nobody without a login, nobody under a foreign Host or Origin, and each role what it may."""
+"""Access to the page: only with a login, not under a foreign Host or Origin, and only what the role may see."""
 
 from __future__ import annotations
 
@@ -410,7 +410,7 @@ async def test_a_viewer_that_reads_nothing_is_cut_off(tmp_path: Path, monkeypatc
         )
         await reader.readline()
         await eventually(lambda: bool(view.viewers), "a stream begins")
-        await eventually(lambda: not view.viewers, "it ends")  # the socket is full, and nobody reads it
+        await eventually(lambda: not view.viewers, "it ends")  # the socket is full, and no one reads it
         writer.close()
 
 

@@ -1,4 +1,4 @@
-"""What the views show, and what they ask the workers: nothing, unless somebody looks at sessions."""
+"""What the views show, and what they ask the workers: nothing, unless a page with sessions is open."""
 
 from __future__ import annotations
 

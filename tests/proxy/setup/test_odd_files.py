@@ -1,6 +1,6 @@
-"""Files of other servers that nobody wrote on purpose, or that somebody did: what is taken from them stays sound."""
+"""Broken and hostile files of other servers: what is taken from them is still valid."""
 
-# ruff: noqa: E501 — a configuration stands on one line beside what it means
+# ruff: noqa: E501 — a configuration is on one line with what it means
 
 from __future__ import annotations
 

@@ -1,6 +1,6 @@
 """What `config init --from` takes from a main.cf, as postconf(5) reads it."""
 
-# ruff: noqa: E501 — a configuration stands on one line beside what it means
+# ruff: noqa: E501 — a configuration is on one line with what it means
 
 from __future__ import annotations
 

@@ -589,7 +589,7 @@ def test_a_name_that_the_file_cannot_hold_is_wrong_usage(user: str) -> None:
 
 
 class Judge(Exchanger):
-    """An upstream that takes AUTH as told, and STARTTLS where it has a certificate."""
+    """An upstream that answers AUTH as told, and STARTTLS if it has a certificate."""
 
     def __init__(
         self,
@@ -621,7 +621,7 @@ class Judge(Exchanger):
 
 
 async def verdict_of(judge: Exchanger, password: str = PASSWORD, **options: object) -> tuple[Verification, list[str]]:
-    """Ask the upstream; return the verdict and why there was none."""
+    """Ask the upstream; return the verdict, or why there was no verdict."""
     loaded = assembly(judge.port, Authentication="upstream", Authentication_Without_TLS="on", **options)
     checker = CredentialChecker(Router(loaded.settings), resolver())
     session = Session(asyncio.get_running_loop(), ("192.0.2.1", 1), ("127.0.0.1", 25), loaded.core)

@@ -51,7 +51,7 @@ class Certificates:
         name: str = "client.test",
         until: dt.datetime | None = None,
     ) -> ssl.SSLContext:
-        """Return a client's context, with a certificate if somebody issues one."""
+        """Return a client's context, with a certificate if an issuer is given."""
         context = ssl.create_default_context()
         self.trusted.configure_trust(context)
         context.minimum_version = context.maximum_version = version

@@ -213,7 +213,7 @@ class Client(RuleBasedStateMachine):
     @open_
     @rule(content=st.sampled_from(CONTENTS), halves=st.booleans())
     def data(self, content: bytes, halves: bool) -> None:  # noqa: FBT001 - hypothesis passes by name
-        """DATA takes a message where there are recipients."""
+        """DATA takes a message if there are recipients."""
         if not self.legal(At.RECIPIENTS):
             self.say(b"DATA\r\n", 554 if self.at is At.REFUSED else 503)
             return
@@ -238,7 +238,7 @@ class Client(RuleBasedStateMachine):
     @open_
     @rule(content=st.sampled_from(CONTENTS), last=st.booleans())
     def bdat(self, content: bytes, last: bool) -> None:  # noqa: FBT001 - hypothesis passes by name
-        """BDAT takes a chunk where there are recipients or chunks; its octets are read in any case."""
+        """BDAT takes a chunk if there are recipients or chunks; its octets are read in any case."""
         sent = b"BDAT %d%s\r\n" % (len(content), b" LAST" if last else b"") + content
         if self.at not in {At.RECIPIENTS, At.CHUNKS}:
             self.say(sent, 554 if self.at in {At.SENDER, At.REFUSED} else 503)

@@ -163,7 +163,7 @@ async def test_nul_and_nel_are_content_like_any_other(sequence: bytes) -> None:
 
 @pytest.mark.parametrize("sequence", list(_cases({**WITH_A_BARE_LINE_BREAK, **WITH_ANOTHER_OCTET})))
 async def test_no_smuggling_sequence_at_the_very_start_ends_a_message(sequence: bytes) -> None:
-    # The CRLF of the DATA command stands before it.
+    # The CRLF of the DATA command comes before it.
     start = sequence.removeprefix(b"\r\n")
     assert (await whole([start + b"x\r\n.\r\n"]))[0] == start + b"x\r\n"
 

@@ -27,7 +27,7 @@ Dialogue = Callable[[Conversation], Awaitable[object]]
 
 @contextmanager
 def collected() -> Iterator[Counter[str]]:
-    """Count our objects that only a garbage collection frees, by type; there is none meanwhile."""
+    """Count our objects that only a garbage collection frees, by type. None runs meanwhile."""
     found: Counter[str] = Counter()
     gc.collect()
     gc.disable()
@@ -101,7 +101,7 @@ DIALOGUES: tuple[Dialogue, ...] = (
 
 
 async def left_by(stage: WorkerStage, dialogue: Dialogue, times: int = 3) -> Counter[str]:
-    """Return what so many sessions leave, after one that fills caches."""
+    """Return what a number of sessions leave, after one that fills caches."""
     await dialogue(await stage.conversation())
     await stage.ended()
     with collected() as found:

@@ -122,7 +122,7 @@ def front() -> Front:
 
 
 def received(message: bytes, octets: int) -> Timed:
-    """Return a reception of the message in blocks of so many octets."""
+    """Return a reception of the message in blocks of this size."""
 
     async def receive() -> Reply:
         session = Session(asyncio.get_running_loop(), ("192.0.2.1", 1), ("192.0.2.2", 25), core())
@@ -136,7 +136,7 @@ def received(message: bytes, octets: int) -> Timed:
 
 
 def streamed(read: Callable[[Connection], Any], wire: bytes, octets: int) -> Timed:
-    """Return a reading of what a client sends in segments of so many octets."""
+    """Return a reading of what a client sends in segments of this size."""
 
     async def both() -> None:
         stream = Connection(asyncio.get_running_loop(), Nowhere(), lambda: None)

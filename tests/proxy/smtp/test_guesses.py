@@ -1,4 +1,4 @@
-"""How often a client may guess a password: whom failures count against, for how long, and that nobody hashes beyond."""
+"""How often a client may guess a password: what failures count against, for how long, and that no more are hashed."""
 
 from __future__ import annotations
 
@@ -114,7 +114,7 @@ async def test_a_client_that_leaves_before_it_is_judged_has_failed() -> None:
 
 
 class Slow(Judge):
-    """Judges nobody before it may."""
+    """Gives no answer before `may` is set."""
 
     def __init__(self) -> None:
         super().__init__()

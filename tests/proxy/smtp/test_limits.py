@@ -68,7 +68,7 @@ async def test_a_client_that_is_too_slow_within_a_message_is_sent_away_and_nothi
 
 
 class Arriving:
-    """A stream whose octets come when they are waited for, after so many seconds of the loop's clock."""
+    """A stream whose octets come when they are waited for, after some seconds of the loop's clock."""
 
     def __init__(self, loop: Clock, *arrivals: tuple[float, int]) -> None:
         self.buffer = bytearray()

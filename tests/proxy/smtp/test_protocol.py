@@ -99,7 +99,7 @@ async def test_a_client_that_speaks_before_the_banner_is_sent_away() -> None:
         async with asyncio.timeout(10):
             await asked.wait()
             (session,) = stage.worker.front.live
-            while not session.connection.buffer:  # noqa: ASYNC110 - the kernel tells nobody when it has handed bytes over
+            while not session.connection.buffer:  # noqa: ASYNC110 - the kernel does not report that
                 await asyncio.sleep(0)
         gate.set()
         assert await client.reply() == SYNCHRONIZATION

@@ -246,7 +246,7 @@ async def test_if_nobody_can_count_the_client_comes_again() -> None:
 
 
 class Judge:
-    """Takes the password `right`; judges nobody before it may."""
+    """Accepts the password `right`, and gives no answer before `may` is set."""
 
     def __init__(self) -> None:
         self.asked = 0

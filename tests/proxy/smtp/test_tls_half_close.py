@@ -61,7 +61,7 @@ class Client:
         self._tls.write(octets)
 
     def notify(self) -> None:
-        """Encrypt a close_notify; likewise."""
+        """Encrypt a close_notify."""
         with suppress(ssl.SSLWantReadError):
             self._tls.unwrap()
 

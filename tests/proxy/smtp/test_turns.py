@@ -22,7 +22,7 @@ TOO_MUCH = "450 4.7.1 Too much mail, try again later"
 
 
 class Waiting(MemoryCounting):
-    """Makes each message wait for so many seconds."""
+    """Makes each message wait for some seconds."""
 
     def __init__(self, *waits: float) -> None:
         super().__init__()

@@ -215,7 +215,7 @@ async def test_a_session_that_waits_for_a_place_gets_the_connection_of_its_own_i
         await first.pipeline("MAIL FROM:<a@sender.test>", f"RCPT TO:<{BOB}>")
         await second.send("MAIL FROM:<b@sender.test>", f"RCPT TO:<{BOB}>")
         async with asyncio.timeout(10):
-            while not on.stage.pool._slots.waiting:  # noqa: ASYNC110 - nobody tells
+            while not on.stage.pool._slots.waiting:  # noqa: ASYNC110 - no event says so
                 await asyncio.sleep(0)
         assert (await first.ask("DATA")).startswith("354 ")
         assert (await first.content(LETTER)).startswith("250 ")
@@ -301,7 +301,7 @@ async def test_no_mail_is_ever_said_under_another_clients_identity(port: str, pl
 async def _made(pool: ConnectionPool) -> None:
     """Wait until no connection is being made."""
     async with asyncio.timeout(10):
-        while pool._demand.making:  # noqa: ASYNC110 - nobody tells
+        while pool._demand.making:  # noqa: ASYNC110 - no event says so
             await asyncio.sleep(0.001)
 
 

@@ -182,7 +182,7 @@ async def test_a_name_without_an_address_is_unreachable(answer: Any) -> None:
         await Connector(routed("mx.test"), resolver(Names(hosts={"mx.test": answer}))).connect()
 
 
-# ---------------------------------------------------------------- addresses that stand for each other
+# ---------------------------------------------------------------- addresses that replace each other
 
 
 async def test_equals_share_the_connections() -> None:
@@ -239,7 +239,7 @@ async def test_a_preferred_one_that_does_not_answer_is_waited_for_and_not_outrun
 
 
 async def test_time_that_runs_out_puts_all_that_was_being_tried_to_rest(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Addresses are tried for so long that the client still hears an answer to its RCPT."""
+    """Addresses are tried only until the client can still hear an answer to its RCPT."""
     monkeypatch.setattr(connect, "FAILOVER_SECONDS", 0.5)
     with mute() as one, mute() as two, capture_logs() as logs:
         connector = Connector(of_one_preference(one, two), resolver())

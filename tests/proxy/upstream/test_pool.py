@@ -319,7 +319,7 @@ async def test_who_was_told_that_the_pool_is_full_stands_in_line_no_longer(monke
         monkeypatch.setattr(slots, "PLACE_SECONDS", 0.01)
         with pytest.raises(PoolFull):
             await pool.take(session("127.0.0.3"))
-        pool.give_back(first)  # nobody waits, so that it need not be ended for another client's sake
+        pool.give_back(first)  # no client waits for a slot, so it need not be ended
         assert await pool.take(one) is first
 
 

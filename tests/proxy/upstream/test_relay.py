@@ -78,7 +78,7 @@ def heard(act: Act) -> str:
 
 
 async def transaction(client: Conversation, *recipients: str) -> list[str]:
-    """Return the replies to RCPT, each, and to the dot where one was accepted."""
+    """Return the replies to each RCPT, and to the dot if a recipient was accepted."""
     answers = await client.pipeline(f"MAIL FROM:<{ALICE}>", *(f"RCPT TO:<{each}>" for each in recipients))
     assert answers[0] == "250 2.1.0 Sender OK"
     if not any(each.startswith("250") for each in answers[1:]):
@@ -146,7 +146,7 @@ async def test_a_conversation_that_breaks_is_451(step: Step, act: Act, extension
         client = await stage.greeted()
         assert (await transaction(client, BOB))[-1] == LOST
         assert await client.ask("NOOP") == "250 2.0.0 OK"
-        # Half an acceptance of the dot is none to us; the upstream may have the message all the same.
+        # We do not count half an acceptance of the dot; the upstream may still have the message.
         assert upstream.messages == [] or (step is Step.DOT and act.reply.startswith(b"250"))
         await no_place_is_lost(stage)
 
@@ -409,7 +409,7 @@ async def test_a_message_flows_on_while_the_upstream_reads_slowly_and_memory_doe
         await upstream.until(lambda: bool(upstream.held), "the upstream stops reading")
         (session,) = stage.worker.front.live
         async with asyncio.timeout(10):
-            while not session.connection._reading_paused:  # noqa: ASYNC110 - the transport tells nobody
+            while not session.connection._reading_paused:  # noqa: ASYNC110 - the transport does not report it
                 await asyncio.sleep(0)
         assert len(session.connection.buffer) < 1_000_000
         gate.set()

@@ -57,7 +57,7 @@ class Both:
         return (await self.relay.finish(LETTER)).code
 
     async def each_has_its_own(self, one: Exchanger, two: Exchanger) -> None:
-        """See that every place is that of an unused connection, and every connection in its own upstream's pool."""
+        """See that each place belongs to an unused connection, and each connection is in its own upstream's pool."""
         await settled(self.one, self.two)
         for pool, upstream in ((self.one, one), (self.two, two)):
             ports = [each.wire.transport.get_extra_info("peername")[1] for each in (*pool._idle, *pool._own.values())]

@@ -2,7 +2,7 @@
 
 `NAME.conf` is loaded; `NAME.expected` holds what is then in force, as `ringback config show` prints it, or
 `no settings`, and behind a line of dashes the diagnostics with their carets. A line `# eval WORDS` or `# get WORDS`
-asks a question, whose answer stands behind the settings; `# client ADDRESS OPTION` asks what holds for a client.
+asks a question, whose answer follows the settings; `# client ADDRESS OPTION` asks what holds for a client.
 """
 
 from ipaddress import ip_address

@@ -27,7 +27,7 @@ def rows(table: Path) -> list[list[str]]:
 
 
 def ids(collected: Iterable[str]) -> set[str]:
-    """Return the ids, and those of parametrised tests also without their parameters."""
+    """Return the ids; of parametrised tests, also the ids without parameters."""
     found = set(collected)
     return found | {name.partition("[")[0] for name in found}
 

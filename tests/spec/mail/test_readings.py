@@ -31,7 +31,7 @@ _MADE = re.compile(rb"<<(base64|[0-9]+) (.*?)>>", re.DOTALL)
 
 
 def octets(cell: str) -> bytes:
-    """Return what a cell of the table stands for."""
+    """Return what a cell of the table means."""
     raw = _ESCAPE.sub(lambda each: _ESCAPES.get(each[1]) or bytes([int(each[1][1:], 16)]), cell.encode())
 
     def made(found: re.Match[bytes]) -> bytes:

@@ -86,7 +86,7 @@ STEPS = {
     "rset": Step.RSET,
     "quit": Step.QUIT,
 }
-"""The columns; `connect` and `idle` are none of the upstream's replies."""
+"""The columns; `connect` and `idle` are not replies of the upstream."""
 
 
 # ---------------------------------------------------------------- the page
@@ -296,7 +296,7 @@ def word_of(cell: Cell, answers: Answers) -> str:
 
 
 def replies_in(octets: bytes) -> list[str]:
-    """Return the replies that stand in what was said, as a client of `Conversation` has them."""
+    """Return the replies in what was said, as a client of `Conversation` has them."""
     found = re.findall(rb"((?:\d{3}-[^\r\n]*\r\n)*\d{3}(?: [^\r\n]*)?)\r\n", octets)
     return [each.replace(b"\r\n", b"\n").decode("utf-8", "backslashreplace") for each in found]
 
@@ -319,7 +319,7 @@ async def the_next_session_is_fine(stage: WorkerStage, upstream: Faulty) -> None
 
 
 class Incidents:
-    """What nobody may see: exceptions in the log, and those that reach the event loop."""
+    """What must not happen: exceptions in the log, and exceptions that reach the event loop."""
 
     def __init__(self) -> None:
         """Watch the running loop."""
@@ -328,7 +328,7 @@ class Incidents:
         asyncio.get_running_loop().set_exception_handler(lambda _, context: self.loop.append(str(context)))
 
     def verify(self, cell: Cell) -> None:
-        """Find none, and an alarm where one is due."""
+        """Find none, and an alarm if one is due."""
         assert self.loop == []
         assert [each for each in self.log if "exc_info" in each] == []
         events = {each["event"] for each in self.log}

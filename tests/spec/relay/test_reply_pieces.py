@@ -1,4 +1,5 @@
-"""Replies cut at any octet, or sent together where that is allowed, mean the same; sent too early, nothing."""
+"""Replies that are cut at any octet, or sent together if that is allowed, mean the same. A reply that comes too early
+means nothing."""
 
 from __future__ import annotations
 

@@ -1,7 +1,7 @@
 """Readable cases: a sentence, a script, the session it runs in, and all that comes of it.
 
 A file of cases holds blocks like this one. `---` begins a part; `session` and `message` may be missing. Every effect of
-the run that can be seen must stand in `outcome`, in order; variables where the case is about them.
+the run that can be seen must be in `outcome`, in order; variables if the case is about them.
 
     === A bare ec_disconnect with no action beside it replies 421.
     --- session
