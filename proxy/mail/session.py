@@ -181,8 +181,9 @@ class Transaction(AiosmtpdEnvelope):
         self.phases: list[tuple[Phase, float, float, float]] = []
         """Phases in which policy was asked: the seconds of each, and of callbacks and DNS until its end."""
         self.discarded = False
-        self.heard: dict[str, object] = {}
-        """What modules know of the message and need again, by names of theirs."""
+        self.heard: dict[object, object] = {}
+        """What modules know of the message and need again, by themselves or names of theirs. Two modules may have the
+        same name in the configuration."""
         self.pending: list[asyncio.Task[None]] = []
         """Tasks of active validators. Reading the context variable that a task will set waits for the task."""
         self.when_wanted: list[Callable[[], None]] = []

@@ -58,17 +58,15 @@ class ArcValidator:
 
     async def listen(self, session: Session, message: Message) -> BodyListener | None:
         """Read the chain, before any script changes what it covers."""
-        session.transaction.heard.pop(self.name, None)
+        session.transaction.heard.pop(self, None)
         if session.can_relay or not message.has(_FIELD):
             return None
         claim = await claimed(message, _INLINE, self._verifying.claim_of)
-        heard = session.transaction.heard[self.name] = HeardMessage(
-            claim, [] if claim.wanted is None else [claim.wanted]
-        )
+        heard = session.transaction.heard[self] = HeardMessage(claim, [] if claim.wanted is None else [claim.wanted])
         return heard
 
     def _judge(self, session: Session) -> Verdict | Awaitable[Verdict]:
-        heard = session.transaction.heard.pop(self.name, None)
+        heard = session.transaction.heard.pop(self, None)
         if not isinstance(heard, HeardMessage):
             session.transaction.context["arc_status"] = session.transaction.context["arc_cv"] = "none"
             return PASS

@@ -57,16 +57,16 @@ class DkimValidator:
 
     async def listen(self, session: Session, message: Message) -> BodyListener | None:
         """Read the signatures, before any script changes what they cover."""
-        session.transaction.heard.pop(self.name, None)
+        session.transaction.heard.pop(self, None)
         if not message.has(self._verifying.FIELD):
             return None
         claims = await claimed(message, _INLINE, self._verifying.claims_of)
         wanted = [each.wanted for each in claims if each.wanted is not None]
-        heard = session.transaction.heard[self.name] = HeardMessage(claims, wanted)
+        heard = session.transaction.heard[self] = HeardMessage(claims, wanted)
         return heard
 
     def _judge(self, session: Session) -> Verdict | Awaitable[Verdict]:
-        heard = session.transaction.heard.pop(self.name, None)
+        heard = session.transaction.heard.pop(self, None)
         if not isinstance(heard, HeardMessage):
             session.transaction.context[self._options.context_variable] = "none"
             return PASS

@@ -15,10 +15,14 @@ from proxy.base.rejected import ConfigurationRejected
 from proxy.dns.answers import Value
 from proxy.mail.session import Session
 from proxy.mail.verdict import PASS, Verdict
+from proxy.modules.arc.module import ArcValidator
+from proxy.modules.arc.options import ArcOptions
 from proxy.modules.dkim_validate.module import DkimValidator
 from proxy.modules.dkim_validate.options import DkimOptions
 from sieve.compile.compiler import compile_script
 from sieve.phases import Need, Phase
+from tests.proxy.arc.test_verifying import KEYS as CHAIN_KEYS
+from tests.proxy.arc.test_verifying import chain
 from tests.sieve.plain_host import PlainHost, PlainMessage
 from tests.support.answers import settled
 from tests.support.exchanger import Exchanger, Message
@@ -75,6 +79,18 @@ async def test_two_signatures_one_valid_are_two_clauses_of_one_field() -> None:
     assert first.startswith("dkim=fail (the body hash did not verify) header.d=b.test header.i=@b.test header.s=s1")
     assert second.startswith("dkim=pass header.d=a.test header.i=@a.test header.s=s1 header.a=rsa-sha256 header.b=")
     assert upstream.messages[0].content.endswith(message)
+
+
+@pytest.mark.parametrize("turned", [False, True])
+async def test_a_chain_that_a_module_of_the_same_name_judges_hides_no_signature(*, turned: bool) -> None:
+    noting = Noting("dkim_status", "dkim_domains", "arc_status")
+    records = KeyRecords(KEYS | CHAIN_KEYS)
+    arc, dkim = ArcValidator("x", ArcOptions(), records), DkimValidator("x", DkimOptions(), records)
+    other = DkimValidator("x", DkimOptions.model_validate({"context_variable": "other"}), records)
+    rules = [dkim, arc, other] if turned else [arc, other, dkim]
+    async with Exchanger() as upstream, serving(upstream, *rules, noting.rule) as stage:
+        await delivered(stage, signed(chain(1)))
+    assert noting.seen == [["pass", "a.test", "pass"]]
 
 
 async def test_an_unsigned_message_gets_no_field_and_is_not_kept() -> None:

@@ -146,6 +146,21 @@ async def test_the_time_of_a_slow_step_is_that_of_its_stage() -> None:
         assert all(message[each] >= 0 for each in stages)
 
 
+async def beside(session: Session) -> Verdict:
+    session.transaction.callback_seconds += 5
+    return PASS
+
+
+async def test_a_callback_that_policy_did_not_wait_for_leaves_policy_no_time_below_zero() -> None:
+    async with Exchanger() as upstream, serving(upstream, Rule(Phase.MAILFROM, beside)) as stage:
+        with capture_logs() as log:
+            client = await with_recipients(stage, BOB)
+            await client.ask("DATA")
+            await client.content(LETTER)
+        (message,) = named(log, "message")
+    assert (message["policy_ms"], message["callback_ms"]) == (0.0, 5000.0)
+
+
 async def test_a_state_that_changes_has_one_event_at_the_change() -> None:
     async with serving() as stage:
         with capture_logs() as log:
