@@ -6,7 +6,7 @@ All code that compares addresses parses them here. Otherwise a mapped address wo
 from __future__ import annotations
 
 from functools import lru_cache
-from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network, ip_address
+from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network, ip_address, ip_network
 
 _MAPPED_BITS = 96
 _MAPPED = IPv6Network("::ffff:0:0/96")
@@ -30,6 +30,15 @@ def packed_address(text: str) -> bytes:
         ValueError: the text is not an address.
     """
     return read_address(text).packed
+
+
+def read_network(text: str) -> IPv4Network | IPv6Network:
+    """Parse a network, or an address as a network of one. Host bits are dropped.
+
+    Raises:
+        ValueError: the text is neither.
+    """
+    return unmapped_network(ip_network(text, strict=False))
 
 
 def plain_address(text: str) -> str:

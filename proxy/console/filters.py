@@ -10,7 +10,7 @@ from typing import Any, TypeAlias
 
 import re2
 
-from config.base.ip import read_address
+from config.base.ip import read_address, read_network
 from proxy.console.errors import Refused, not_a
 from proxy.console.registry import options_of
 from proxy.events.table import EVENTS
@@ -88,7 +88,7 @@ class Filter:
 
 def _network(text: str) -> Network:
     try:
-        return ipaddress.ip_network(text, strict=False)
+        return read_network(text)
     except ValueError:
         raise not_a("a network", text, "write an address or a block, such as 192.0.2.0/24") from None
 

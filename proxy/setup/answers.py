@@ -10,7 +10,7 @@ import re
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 
-from config.base.ip import unmapped_network
+from config.base.ip import read_network
 from config.diagnostics import Severity, Source, Span
 from config.findings import Findings
 from config.language.nodes import List, String
@@ -163,7 +163,7 @@ def plain_networks(text: str) -> tuple[str, ...]:
         Wrong: one is not a network, or cannot be trusted.
     """
     read_networks(text)
-    found = [unmapped_network(ipaddress.ip_network(each, strict=False)) for each in text.split()]
+    found = [read_network(each) for each in text.split()]
     return tuple(str(each if each.prefixlen < each.max_prefixlen else each.network_address) for each in found)
 
 

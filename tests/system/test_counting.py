@@ -203,6 +203,7 @@ async def test_the_console_shows_and_changes_what_is_counted(stage: Stage, tmp_p
     assert asked("gauge_cache", "show", "g", "k") == "3"
     assert asked("gauge_cache", "sub", "g", "k", "2") == "1"
     assert asked("inbound_audit", "count_cidr", "127.0.0.0/8", "s", "3600,2", "0", "1") == "3"
+    assert asked("inbound_audit", "count_cidr", "::ffff:127.0.0.1", "s", "3600,2", "0", "1") == "3"
     assert asked("inbound_audit", "add", "s", "3600,2", "192.0.2.1", "5") == "5"
     assert asked("inbound_audit", "subtract", "s", "3600,2", "192.0.2.1", "2") == "3"
     assert asked("inbound_audit", "delete_ip", "192.0.2.1", "s", "3600,2") == "3 were counted"
@@ -213,7 +214,7 @@ async def test_the_console_shows_and_changes_what_is_counted(stage: Stage, tmp_p
     ]
     assert shown[4] == "Rejections 3600/0: 3"
     listed = tmp_path / "listed"
-    listed.write_text("# penalties\n192.0.2.9, 4\n\n2001:db8::9,1\n")
+    listed.write_text("# penalties\n::ffff:192.0.2.9, 4\n\n2001:db8::9,1\n")
     assert asked("inbound_audit", "load", "s", "3600,2", str(listed)) == "loaded 2 addresses into series 's'"
     rows = asked("inbound_audit", "show", "all").splitlines()
     assert rows[0] == "series,interval,window,address,count"

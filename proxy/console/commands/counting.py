@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import csv
 import io
-from ipaddress import ip_address, ip_network
 from typing import Any
 
+from config.base.ip import packed_address, read_network
 from proxy.console.errors import Refused, not_a
 from proxy.console.people import Role
 from proxy.console.registry import Call, Command
@@ -139,7 +139,7 @@ def _number(value: int) -> Result:
 
 def _network(text: str) -> dict[str, Any]:
     try:
-        found = ip_network(text, strict=False)
+        found = read_network(text)
     except ValueError:
         raise not_a("a network", text, "write 192.0.2.1, 192.0.2.0/24 or 2001:db8::/64") from None
     return {"address": found.network_address.packed.hex(), "mask": found.prefixlen}
@@ -162,7 +162,7 @@ def _rows(text: str | None, file: str) -> list[tuple[str, int]]:
         if not line.strip() or line.startswith("#"):
             continue
         try:
-            rows.append((ip_address(address.strip()).packed.hex(), _whole(amount.strip())))
+            rows.append((packed_address(address.strip()).hex(), _whole(amount.strip())))
         except (ValueError, Refused):
             raise not_a("an address and a number", line[:80], f"write 192.0.2.1,5 in line {number}") from None
     if len(rows) > MOST_ROWS:

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-import ipaddress
 from typing import Any
 
+from config.base.ip import read_network
 from proxy.console.errors import Refused, not_a
 from proxy.console.people import Role
 from proxy.console.registry import Call, Command
@@ -84,6 +84,6 @@ def _is_network(text: str) -> bool:
 
 def _network(text: str) -> str:
     try:
-        return str(ipaddress.ip_network(text, strict=False))
+        return str(read_network(text))
     except ValueError:
         raise not_a("a network", text, "write an address or a block, such as 192.0.2.0/24") from None

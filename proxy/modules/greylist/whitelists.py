@@ -6,7 +6,6 @@ between slashes. A line of a recipient list is a domain, `user@domain`, `user@` 
 
 from __future__ import annotations
 
-import ipaddress
 import re
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
@@ -15,7 +14,7 @@ from ipaddress import IPv4Network, IPv6Network
 import re2
 
 from config.base.domains import normal_domain
-from config.base.ip import read_address
+from config.base.ip import read_address, read_network
 from config.base.sources import read_source
 from config.diagnostics import Diagnostic, Severity, Source, Span
 from config.settings import ModuleSettings
@@ -148,7 +147,7 @@ def _pattern(line: str) -> re2._Regexp | None:
 
 def _network(text: str) -> Network:
     try:
-        return ipaddress.ip_network(text, strict=False)
+        return read_network(text)
     except ValueError:
         raise Unreadable(f"not a network: {text}") from None
 

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import ipaddress
 import time
 from collections.abc import Mapping
 from typing import Any
 
-from config.base.ip import read_address
+from config.base.ip import read_address, read_network
 from proxy.base.log import printable
 from proxy.base.tasks import waits_in
 from proxy.server.answering import Question, Unanswerable
@@ -71,7 +70,7 @@ def _chosen(front: Front, network: str) -> list[Live]:
     chosen = list(front.live)
     if network:
         try:
-            block = ipaddress.ip_network(network, strict=False)
+            block = read_network(network)
         except ValueError:
             raise Unanswerable(f'"{printable(network)}" is not a network: write 192.0.2.0/24') from None
         chosen = [each for each in chosen if read_address(each.dialogue.session.client_ip) in block]

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import ipaddress
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from typing import Any, TypeVar
 
+from config.base.ip import read_network
 from proxy.base.log import printable
 from proxy.callback.service import CallbackService
 from proxy.counting.base import CountingUnavailable
@@ -52,7 +52,7 @@ def _network(given: Mapping[str, Any]) -> str:
     """Return what counts as one client: an IPv4 address, or a network of IPv6 or an address in it."""
     text = str(given["network"])
     try:
-        return client_network_of(str(ipaddress.ip_network(text, strict=False).network_address))
+        return client_network_of(str(read_network(text).network_address))
     except ValueError:
         raise Unanswerable(f'"{printable(text)}" is not an address: write a client address') from None
 
