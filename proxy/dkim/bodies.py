@@ -4,17 +4,11 @@ from __future__ import annotations
 
 import asyncio
 import hashlib
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Iterable
 from dataclasses import dataclass
-from typing import Generic, TypeVar
 
 from proxy.dkim.canonical import PIECE, RelaxedBody, SimpleBody
-from proxy.mail.fields import Field
-from proxy.mail.message import Message
 from proxy.mail.stuffing import unstuffed
-from sieve.run.threads import ThreadPool, in_thread
-
-C = TypeVar("C")
 
 _FORMS = {"simple": SimpleBody, "relaxed": RelaxedBody}
 
@@ -121,24 +115,3 @@ class BodyHashes:
             for wanted, running in form.running.items():
                 found[wanted] = BodyHash(running.digest(), form.octets)
         return found
-
-
-async def claimed(message: Message, inline: int, read: Callable[[Sequence[Field]], C]) -> C:
-    """Read what a header section claims: on the event loop if it has at most `inline` octets, else in a thread."""
-    fields = message.raw_fields()
-    return read(fields) if message.head_octets <= inline else await in_thread(ThreadPool.CONTENT, lambda: read(fields))
-
-
-class HeardMessage(Generic[C]):
-    """What a validator keeps of one message while it arrives: what the header section claims, and the body's hashes."""
-
-    __slots__ = ("claims", "hashes")
-
-    def __init__(self, claims: C, wanted: Iterable[Wanted]) -> None:
-        """Begin to hash what the claims want."""
-        self.claims = claims
-        self.hashes = BodyHashes(wanted)
-
-    async def feed(self, block: bytes) -> None:
-        """Take a block of the body."""
-        await self.hashes.feed(block)

@@ -7,7 +7,7 @@ import time
 from collections.abc import Awaitable, Mapping
 from typing import TYPE_CHECKING
 
-from proxy.dkim.bodies import HeardMessage, claimed
+from proxy.dkim.hearing import HeardMessage, claimed
 from proxy.mail.authentication_results import publish
 from proxy.mail.evidence import Property, Result, report
 from proxy.mail.message import Message
