@@ -12,6 +12,10 @@ Soon: TypeAlias = "T | Coroutine[Any, Any, T]"
 """A result, or the coroutine that returns it. No result of a script's function is itself a coroutine."""
 
 
+MOST_AMOUNT = 2**53 - 1
+"""The largest sum of a series, positive or negative. Python, and Lua in Redis, both count exactly up to it."""
+
+
 @dataclass(frozen=True, slots=True)
 class SeriesName:
     """A series, with the seconds and the number of its windows: others with the same name are other series."""

@@ -281,7 +281,7 @@ class CallbackService(Generic[V]):
         self, session: Session, transaction: Transaction, address: str, verdict: CallbackVerdict
     ) -> CallbackVerdict:
         """Log the verdict, once for an address, and return a pass in its place."""
-        logged = f"shadow {address}"
+        logged = (self, address)
         if logged in transaction.heard:  # the module and a script may both ask
             return _in_shadow(verdict)
         transaction.heard[logged] = True

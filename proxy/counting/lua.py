@@ -7,9 +7,9 @@ they need one server, maybe with replicas, and not a Redis Cluster. Fractions tr
 from __future__ import annotations
 
 from proxy.counting.leases import ALIVE_SECONDS
-from proxy.counting.operations import MOST_AMOUNT
 from proxy.counting.series import MOST_ADDRESSES
 from proxy.counting.windows import PARTS
+from sieve.shared import MOST_AMOUNT
 
 _BEGIN = """
 local prefix = ARGV[1]

@@ -98,14 +98,10 @@ class Gauge(Operation[int | None], tag=3):
 # ---------------------------------------------------------------- series
 
 
-MOST_AMOUNT = 2**53 - 1
-"""The largest sum of a series, on both sides of 0. Python and Lua both count up to it without an error."""
-
-
 class Add(Operation[None], tag=4):
     """Add to an address in the current window of a series: `number` windows of `interval` seconds, since the epoch.
 
-    Neither an address nor an answer goes beyond MOST_AMOUNT.
+    Neither an address nor an answer goes beyond `sieve.shared.MOST_AMOUNT`.
     """
 
     series: str

@@ -10,7 +10,8 @@ from collections.abc import Iterator
 
 from proxy.counting.clock import Clock
 from proxy.counting.networks import ByNetwork
-from proxy.counting.operations import MOST_AMOUNT, Add, Sum
+from proxy.counting.operations import Add, Sum
+from sieve.shared import MOST_AMOUNT
 
 MOST_SERIES = 1000
 """A script may compute their names. The one that was used longest ago is forgotten."""

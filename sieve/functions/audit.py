@@ -14,14 +14,12 @@ from sieve.library import Hash, Soon, Value, sieve_function
 from sieve.run import reasons
 from sieve.run.runtime import Frame
 from sieve.run.values import ScriptError, as_text, as_whole
-from sieve.shared import SeriesName, Traffic
+from sieve.shared import MOST_AMOUNT, SeriesName, Traffic
 
 _MODULE = "inbound_audit"
 _MONITOR = re.compile(r"([0-9]{1,9}) *, *([0-9]{1,5})")
 _NETWORK = re.compile(r"(?:\[([0-9A-Fa-f:.]{2,45})\]|([0-9A-Fa-f:.]{2,45}))?(?:/([0-9]{1,3}))?")
 _MOST_WINDOWS = 10_000
-_MOST_ADDED = 2**53 - 1
-"""What every process, and Lua in Redis, adds without an error."""
 _SERVICES = {"smtp": True, "inbound_cidr": True}
 """The services of Momentum that have clients here. The others have none."""
 _OTHER_SERVICES = frozenset({"ecstream", "control", "ecmmove2", "eccluster"})
@@ -66,7 +64,7 @@ def audit_series_add(frame: Frame, series: Value, monitor: str = "", amount: int
     name = _series_of(given)
     address = _address(frame, given)
     keep, added = bool(_whole(given, "serialize", 0)), _whole(given, "count", 1)
-    if abs(added) > _MOST_ADDED:
+    if abs(added) > MOST_AMOUNT:
         raise ScriptError(reasons.number_out_of_range("audit_series_add"))
     frame.host.counters.add_to_series(name, address, added, keep=keep)
 

@@ -73,7 +73,7 @@ class SpfValidator:
         return Need.HEADERS if phase is Phase.DATA else Need.NOTHING
 
     def _check_at_rcpt(self, session: Session) -> Verdict | Awaitable[Verdict]:
-        known = session.transaction.heard.get(self.name)
+        known = session.transaction.heard.get(self)
         return known.verdict if isinstance(known, _Checked) else self._check(session)
 
     def _check(self, session: Session) -> Verdict | Awaitable[Verdict]:
@@ -90,7 +90,7 @@ class SpfValidator:
         transaction.context[self._options.context_variable] = outcome.result
         report(transaction, "spf", _result(identity, outcome))
         field = received_spf(identity, outcome) if self._options.add_headers else None
-        known = transaction.heard[self.name] = _Checked(self._verdict(identity, outcome), field)
+        known = transaction.heard[self] = _Checked(self._verdict(identity, outcome), field)
         return known.verdict
 
     def _verdict(self, identity: Identity, outcome: Outcome) -> Verdict:
@@ -117,7 +117,7 @@ class SpfValidator:
 
     def _write(self, session: Session) -> Verdict:
         transaction = session.transaction
-        known = transaction.heard.get(self.name)
+        known = transaction.heard.get(self)
         if isinstance(known, _Checked) and known.field is not None and transaction.message is not None:
             transaction.message.add_header("Received-SPF", known.field, folded=True)
         if self.authenticates and "spf" in transaction.evidence:

@@ -8,7 +8,6 @@ import pytest
 
 from proxy.counting.base import answered
 from proxy.counting.operations import (
-    MOST_AMOUNT,
     Add,
     Delivered,
     Forget,
@@ -26,6 +25,7 @@ from proxy.counting.operations import (
     Take,
     Window,
 )
+from sieve.shared import MOST_AMOUNT
 from tests.support.counting import Backing
 
 ONE, NINE = bytes((192, 0, 2, 1)), bytes((192, 0, 2, 9))
