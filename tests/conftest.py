@@ -28,7 +28,7 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 
 def pytest_sessionfinish(session: pytest.Session, exitstatus: int) -> None:
     """Keep how the run ended: `.ci/run` tries failures again only if all tests have run (1, pytest's TESTS_FAILED)."""
-    if session.config.cache is not None and not hasattr(session.config, "workerinput"):
+    if getattr(session.config, "cache", None) is not None and not hasattr(session.config, "workerinput"):
         session.config.cache.set("ringback/ended", int(exitstatus))
 
 
