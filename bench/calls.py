@@ -86,7 +86,7 @@ def main() -> int:
     met = True
     for mode in options.modes or calls.BARS:
         if mode not in calls.BARS:
-            parser.error(f"{mode} is no mode: write kept or new")
+            parser.error(f"{mode} is not a mode: write kept or new")
         found = calls.run(mode, options.messages)
         shown(found, mode, options.top, options.callers)
         met &= found.per_message <= calls.BARS[mode]

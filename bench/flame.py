@@ -160,7 +160,7 @@ def main() -> int:
     options = parser.parse_args()
     for mode in options.modes or ("kept", "new"):
         if mode not in calls.BARS:
-            parser.error(f"{mode} is no mode: write kept or new")
+            parser.error(f"{mode} is not a mode: write kept or new")
         stacks, root = sampled(mode, options.messages), Node()
         for stack, count in stacks.items():
             root.add(stack, count)

@@ -25,7 +25,7 @@ class ModuleSpec:
     `lines` are the beginnings of its 2.2 lines; the default is `Validate validate/<type>`. `ignored` are options of
     Momentum's module that have no effect here: they are accepted with a warning. `effects` are what some of these do
     in Momentum, such as `authenticates`: then the warning is `not_enforced`. `live` names the options that can
-    change without a reload; the default is every option that is no path. `line_defaults` are options that a 2.2 line
+    change without a reload; the default is all options but paths. `line_defaults` are options that a 2.2 line
     sets, because their default was another one in 2.2. `also` is another module whose script functions it brings.
     """
 

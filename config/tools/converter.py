@@ -207,7 +207,7 @@ class _Conversion:
 def _parsed_value(name: str, text: str) -> Value:
     statement = parsed(Source("default", f"{name} = {text}")).statements[0]
     if not isinstance(statement, Option):
-        raise TypeError(f"{text} is no value")
+        raise TypeError(f"{text} is not a value")
     return statement.value
 
 

@@ -78,6 +78,6 @@ async def _run(command: Command, call: Call) -> Result:
 
 
 def failed(command: Command, error: Exception) -> Refused:
-    """Log a fault of ours, and return what its person is told."""
+    """Log a fault of ours, and return the answer for the person."""
     log.error("console_failed", command=command.words, exc_info=error)
     return Refused(f"{command.words} failed: {type(error).__name__}; the log says more")

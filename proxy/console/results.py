@@ -115,7 +115,7 @@ def _labelled(value: Mapping[str, Any], indent: str) -> list[str]:
 
 
 def _table(rows: Sequence[Any], indent: str) -> list[str]:
-    """Return rows with a head; rows that are no mappings, one a line."""
+    """Return rows with a head; rows that are not mappings, one a line."""
     if not rows or not all(isinstance(row, Mapping) for row in rows):
         return [f"{indent}{cell(row)}" for row in rows]
     names = list(dict.fromkeys(name for row in rows for name in row))

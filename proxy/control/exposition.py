@@ -38,7 +38,7 @@ _TICKS = os.sysconf("SC_CLK_TCK")
 
 
 class Exposition(Collector):
-    """Makes all families, each time anew."""
+    """Makes all families at each scrape."""
 
     def __init__(self, watched: Watched, health: Health, digest: str, *, openmetrics: bool = False) -> None:
         """Take what is read. `digest` is the configuration's; `openmetrics` is the stricter format."""

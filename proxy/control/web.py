@@ -92,7 +92,7 @@ class Web:
 
     @web.middleware
     async def _guarded(self, request: web.Request, handler: Handler) -> web.StreamResponse:
-        """Refuse a Host that is neither an address nor a name of ours, and forbid caching."""
+        """Refuse a Host that is neither an address nor one of our names, and forbid caching."""
         if not is_ours(request.host, self._hosts):
             raise web.HTTPForbidden(text="This Host is not known here; add it to Metrics_Hosts.\n")
         try:

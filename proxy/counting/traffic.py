@@ -19,7 +19,7 @@ def of_script(name: str) -> str:
 
 
 def as_given(name: str) -> str | None:
-    """Return the name as the script gave it; None if it is no script's."""
+    """Return the name as the script gave it; None if no script chose it."""
     if not name.startswith("script "):
         return None
     return name.removeprefix("script ").encode("latin-1").decode("utf-8", "backslashreplace")

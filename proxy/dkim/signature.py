@@ -123,14 +123,14 @@ def _canons(value: str) -> tuple[str, str]:
 def _domain(text: str) -> str:
     domain = normal_domain(tags.without_blanks(text))
     if len(domain) > _LONGEST_NAME or _DOMAIN.fullmatch(domain) is None:
-        raise Unusable("d= is no domain")
+        raise Unusable("d= is not a domain")
     return domain
 
 
 def _selector(text: str) -> str:
     selector = normal_domain(tags.without_blanks(text))
     if len(selector) > _LONGEST_NAME or _SELECTOR.fullmatch(selector) is None:
-        raise Unusable("s= is no selector")
+        raise Unusable("s= is not a selector")
     return selector
 
 
@@ -156,7 +156,7 @@ def _number(found: dict[str, str], name: str) -> int | None:
     if name not in found:
         return None
     if _DIGITS.fullmatch(found[name]) is None:
-        raise Unusable(f"{name}= is no number")
+        raise Unusable(f"{name}= is not a number")
     return int(found[name])
 
 

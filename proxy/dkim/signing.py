@@ -78,7 +78,7 @@ def key_from(octets: bytes) -> PrivateKey:
         else:
             key = load_der_private_key(base64.b64decode(b"".join(octets.split()), validate=True), None)
     except (ValueError, TypeError, UnsupportedAlgorithm):
-        raise BadKey("it is no private key") from None
+        raise BadKey("it is not a private key") from None
     if isinstance(key, RSAPrivateKey) and key.key_size < LEAST_BITS:
         raise BadKey(f"it has only {key.key_size} bits")
     if not isinstance(key, RSAPrivateKey | Ed25519PrivateKey):

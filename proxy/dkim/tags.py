@@ -35,7 +35,7 @@ def parse(octets: bytes) -> dict[str, str]:
         name, equals, value = spec.partition("=")
         name = name.strip()
         if not equals or _NAME.fullmatch(name) is None:
-            raise BadTags("the list has something that is no tag")
+            raise BadTags("the list has something that is not a tag")
         if name in found:
             raise BadTags(f"tag {name}= occurs twice")
         found[name] = value.strip()

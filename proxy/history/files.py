@@ -169,7 +169,7 @@ def open_for_reading(path: Path) -> sqlite3.Connection:
 
     Raises:
         sqlite3.Error: it cannot be read.
-        OtherFile: it is no file of this version.
+        OtherFile: it is not a file of this version.
     """
     if not path.exists():
         raise OtherFile
@@ -198,7 +198,7 @@ def open_for_changes(path: Path) -> sqlite3.Connection:
 
     Raises:
         sqlite3.Error: it cannot be used.
-        OtherFile: it is no file of this version.
+        OtherFile: it is not a file of this version.
     """
     open_for_reading(path).close()
     connection = sqlite3.connect(path, timeout=BUSY_SECONDS, isolation_level=None)

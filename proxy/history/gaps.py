@@ -61,7 +61,7 @@ class Gap:
         return {name: value for name, value in self.event().items() if name not in {"timestamp", "event", "worker"}}
 
     def clear(self) -> None:
-        """Begin anew: it was told."""
+        """Start again from zero: the gap was reported."""
         self._counts = [0, 0, 0, 0]
         self._first = self._last = 0.0
 

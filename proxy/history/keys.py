@@ -33,7 +33,7 @@ class Keys:
         return [(_packed(self._keys), _packed(self._sessions))] if self._keys else []
 
     def clear(self) -> None:
-        """Begin anew: they are written."""
+        """Start again with none: they are written."""
         del self._keys[:], self._sessions[:]
 
 

@@ -135,7 +135,7 @@ class Rows:
         elif name in _KEPT:
             self.add(_decode(line))
         elif not line.startswith(_BEGIN):
-            raise ValueError("it is no line of the log")
+            raise ValueError("it is not a line of the log")
 
     def add(self, event: Event) -> None:
         """Take an event that is neither a message nor a recipient."""

@@ -18,7 +18,7 @@ encode = msgspec.msgpack.Encoder().encode
 
 
 class BadFrame(Exception):
-    """The octets are no frame of ours."""
+    """The octets are not one of our frames."""
 
 
 def framed(content: bytes) -> bytes:

@@ -189,7 +189,7 @@ class Successor:
             await self._take(message)
         if not self._complete.done():
             self._complete.set_result(False)
-        for outcome in self._expected.values():  # the old keeper has ended: whoever waits asks anew
+        for outcome in self._expected.values():  # the old keeper has ended: waiting workers ask again
             if not outcome.done():
                 outcome.set_result(None)
 

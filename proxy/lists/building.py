@@ -45,7 +45,7 @@ def build(asked: dict[str, Any], rows: IO[bytes]) -> dict[str, Any]:
         with Path(source).open("rb") as file:
             status = os.fstat(file.fileno())
             if not stat.S_ISREG(status.st_mode):
-                raise Unbuildable("it is no regular file")
+                raise Unbuildable("it is not a regular file")
             stamp = stamp_of(status)
             read_rbldnsd(lines_of(_short(file)), asked["want"], gathered)
     if gathered.skipped and not len(gathered):

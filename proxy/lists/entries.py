@@ -81,7 +81,7 @@ class Entries:
         """Return the entry of the most specific network that holds an address.
 
         Raises:
-            ValueError: it is no address.
+            ValueError: it is not an address.
         """
         entries = self._lists.get(name)
         if entries is None:

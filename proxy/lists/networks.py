@@ -47,7 +47,7 @@ class Gathered:
     values: dict[str, int] = field(default_factory=dict)
     """Each value's number, in the order of appearance."""
     skipped: int = 0
-    """Lines that are no networks."""
+    """Lines that are not networks."""
     first_skipped: str = ""
 
     def __len__(self) -> int:
@@ -61,7 +61,7 @@ class Gathered:
         """Add what a text lists.
 
         Raises:
-            NotANetwork: it is no address, network or range.
+            NotANetwork: it is not an address, network or range.
             TooMany: there are too many.
         """
         for bits, start, length in blocks(text):

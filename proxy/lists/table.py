@@ -165,7 +165,7 @@ class Table:
 
         Raises:
             OSError: it cannot be read.
-            Broken: it is no table.
+            Broken: it is not a table.
         """
         with path.open("rb") as file:
             try:
@@ -182,7 +182,7 @@ class Table:
         """Return the number of an address's value, or NOT_LISTED.
 
         Raises:
-            ValueError: it is no address.
+            ValueError: it is not an address.
         """
         try:
             if ":" not in address:

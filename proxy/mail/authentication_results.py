@@ -28,7 +28,7 @@ _END_OF_NAME = frozenset(" \t\r\n;(),/=<>@:[]?")
 """Characters that no token has (RFC 2045 section 5.1). A lenient reader may end a name there, so we do."""
 
 _REMEMBERED = 256
-"""Fields that are not written anew. Each has some hundred octets."""
+"""Fields that are kept for messages with the same evidence. Each has some hundred octets."""
 
 _GOES_ON = re.compile(r"[ \t\r\n]*[.\"]")
 """What may make a lenient reader continue a name."""

@@ -26,7 +26,7 @@ class OnError(StrEnum):
 
 
 ANY_ORDER = frozenset({"authentication-results"})
-"""What several validators may set at once: each writes the whole field anew, from all evidence."""
+"""What several validators may set at once: each writes the whole field again, from all evidence."""
 
 
 @dataclass(frozen=True, slots=True)

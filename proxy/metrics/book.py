@@ -20,7 +20,7 @@ Names = Mapping[str, Sequence[str]]
 
 
 class Book:
-    """The counts of this process. `counts` is read anew at each use, since a process gets its own after the fork."""
+    """The counts of this process. `counts` is read again at each use, because a process gets its own after the fork."""
 
     __slots__ = ("_names", "_numbers", "_samplers", "_scripts", "counts")
 

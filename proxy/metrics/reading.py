@@ -67,7 +67,7 @@ class Totals:
             into[key] = [_merged(metric.merge, [known, *cells])]
 
     def _add_given(self, block: Block) -> None:
-        """Add what scripts counted by names of theirs."""
+        """Add what scripts counted, by the names they chose."""
         into, base = self._values[SCRIPT_COUNTER], SCRIPT_COUNTER.base
         names = given_names(block.names)
         found = [(name, block.counts[base + at]) for at, name in enumerate(names)]

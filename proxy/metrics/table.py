@@ -75,7 +75,7 @@ LAYOUT = Layout()
 
 SCRIPT_COUNTER = LAYOUT.counter(
     "ringback_script_counter_total",
-    f"What scripts count by a name of theirs: the first {SPARE} names, the rest in `{OTHER}`.",
+    f"What scripts count, by the names they chose: the first {SPARE} names, the rest in `{OTHER}`.",
     Label("counter", most=SPARE + 1),
 )
 

@@ -133,7 +133,7 @@ class NoOutbox:
 class Stores:
     """The stores of one worker's modules.
 
-    Each is opened once, at its first use, however often a setting of the console makes the modules anew.
+    Each is opened once, at its first use, even if a setting of the console makes the modules again.
     """
 
     __slots__ = ("_opened",)
@@ -156,7 +156,7 @@ class Stores:
 
 
 class Background:
-    """What the modules of one worker do beside its sessions, however often a setting makes the modules anew."""
+    """What the modules of one worker do beside its sessions, even if a setting makes the modules again."""
 
     __slots__ = ("_is_serving", "_lookups", "_waiting", "owner")
 

@@ -17,7 +17,7 @@ def named_entries(
     """Yield the name, the other options and the place of each. If an option is repeated, the last one counts.
 
     Raises:
-        Unreadable: an item is no dictionary, or has no name.
+        Unreadable: an item is not a dictionary, or has no name.
     """
     for item in value.items if isinstance(value, List) else (value,):
         if not isinstance(item, Dictionary):

@@ -157,7 +157,7 @@ class Wire(asyncio.Protocol):
         """The peer violated the syntax, or sent an unexpected reply: its last reply may belong to another command."""
         self._parser = ReplyParser()
         self._next: Answers | None = None
-        """Whose reply comes next."""
+        """The command whose replies come next."""
         self._later: deque[Answers] = deque()
         """What was sent after that, and has replies to come too."""
         self._loop = asyncio.get_running_loop()

@@ -23,4 +23,4 @@ NO_LISTENER = "the page is not served: set Web_Listener, for example to 127.0.0.
 
 def no_role(given: str) -> str:
     """`ringback page --role` names no role."""
-    return f'"{given}" is no role: write read, read_mail or operate'
+    return f'"{given}" is not a role: write read, read_mail or operate'

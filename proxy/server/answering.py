@@ -156,7 +156,7 @@ class Answerer:
             self._open.pop(ask.number, None)
 
     async def _stream(self, link: Link[Asking], ask: Ask, answers: AsyncGenerator[Any, Any]) -> None:
-        """Send answers until one cannot be sent: whoever asked then begins anew."""
+        """Send answers until one cannot be sent: then the asking process asks again."""
         try:
             async with aclosing(answers):
                 async for answer in answers:

@@ -32,7 +32,7 @@ def place_of(verb: str) -> int:
 
 
 NO_COMMAND = place_of(OTHER)
-"""The place of anything that is not a command of ours."""
+"""The place of anything that is not one of our commands."""
 
 
 _place = cache(REFUSALS.at)

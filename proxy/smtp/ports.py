@@ -318,7 +318,7 @@ class Front:
     closed: bool = False
     """An operator lets no more clients in; those that come get 421."""
     trace: Callable[[Session, bytes, bytes], None] | None = None
-    """Gets each line of each dialogue, with who said it, while an operator looks on."""
+    """Gets each line of each dialogue, and which side said it, while an operator watches."""
     checks: HealthChecks = field(default_factory=HealthChecks)
     """Connections that are not logged one by one."""
     lists: Refusing | None = None

@@ -101,7 +101,7 @@ def _shown(line: bytes) -> str:
         return _escaped(line)
     found = _VERB.fullmatch(line)
     if found is None:
-        return f"({len(line)} octets that are no command)"
+        return f"({len(line)} octets that are not a command)"
     rest = len(line) - len(found[1])
     return found[1].decode("ascii") + (f" ({rest - 1} octets not shown)" if rest else "")
 

@@ -1,4 +1,4 @@
-"""What Ringback and a next hop say to each other, while an operator looks on: without messages and passwords."""
+"""What Ringback and a next hop say to each other while an operator watches, without messages and passwords."""
 
 from __future__ import annotations
 

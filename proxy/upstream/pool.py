@@ -46,7 +46,7 @@ class PooledConnection:
     """The pool that it came from and returns to."""
     wire: Wire
     identity: Identity = NOBODY
-    """Whose client was announced with XCLIENT or a PROXY header."""
+    """The client that was announced with XCLIENT or a PROXY header."""
     standing: Standing = Standing()  # noqa: RUF009 - frozen
     """What the upstream knows about us, and whether a client was announced."""
     address: str = ""

@@ -37,7 +37,7 @@ class Pools:
         self.drained = Drained()
         """Where an operator sends no new transactions."""
         self.tell: Tell | None = None
-        """Gets what sessions and next hops say to each other, while an operator looks on."""
+        """Gets what sessions and next hops say to each other, while an operator watches."""
         self._named: dict[Upstream, ConnectionPool] = {}
         """Those that the configuration names."""
 

@@ -27,7 +27,7 @@ class Place(NamedTuple):
     """An IP address, or the path of a Unix socket."""
     port: int
     host: str
-    """Whom the address belongs to; empty for a Unix socket."""
+    """The host that the address belongs to; empty for a Unix socket."""
     rank: tuple[int, int] = (0, 0)
     """The preference of the route, and of the exchanger within it."""
 

@@ -82,7 +82,7 @@ _NUMBERS = frozenset({Type.WHOLE, Type.NUMBER, Type.REPLY_CODE})
 
 
 def _is_other_literal(parameter: Parameter, node: nodes.Argument) -> bool:
-    """Tell whether standard Sieve refuses a literal: a number is no string, and a string no number (RFC 5228, 2.6)."""
+    """Tell whether standard Sieve refuses a literal: numbers and strings are different things (RFC 5228, 2.6)."""
     if isinstance(node, nodes.ListOf):
         return parameter.type is not Type.LIST or any(isinstance(each, nodes.Number) for each in node.items)
     if parameter.type in _NUMBERS:
@@ -102,7 +102,7 @@ class Binder:
     """Binds the calls of one script and collects diagnostics."""
 
     def __init__(self, settings: ScriptSettings, diagnostics: list[Diagnostic], *, strict: bool = False) -> None:
-        """Collect in `diagnostics`. Standard Sieve is `strict`: tags stand first, and a number is no string."""
+        """Collect in `diagnostics`. Standard Sieve is `strict`: tags come first, and a number is not a string."""
         self._strict = strict
         self._default_comparator = settings.default_comparator
         self._limits = settings.limits

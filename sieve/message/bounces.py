@@ -212,7 +212,7 @@ _CHALLENGE = re.compile(
 
 
 def _by_signs(headers: Mapping[str, str], text: str, recipient: str) -> int:
-    """Return the code of a message that is no delivery report."""
+    """Return the code of a message that is not a delivery report."""
     subject, lowered = headers.get("subject", "").strip().lower(), text.lower()
     if _is_old_bounce(headers, subject):
         found = next((code for code, pattern in _BY_WORDS if pattern.search(lowered)), None)

@@ -97,7 +97,7 @@ def not_required(extension: str, span: Span) -> Diagnostic:
 def unknown_extension(name: str, span: Span, known: Iterable[str], *, is_core: bool = False) -> Diagnostic:
     """`require` of an extension that Ringback does not have, or of a command of the core (`is_core`)."""
     if is_core:
-        return error(f"{name} is no extension: it is always there", span, "remove it")
+        return error(f"{name} is not an extension: it is always there", span, "remove it")
     return error(f"the extension {cut(name)} is not supported", span, did_you_mean(name[:LONGEST_QUOTE], known))
 
 

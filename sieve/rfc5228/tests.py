@@ -66,7 +66,7 @@ def address(
 
 
 def _addresses(body: str, part: AddressPart) -> tuple[str, ...]:
-    """Return a part of each address. What is no address has no local part and no domain (RFC 5228, 2.7.4)."""
+    """Return a part of each address. What is not an address has no local part and no domain (RFC 5228, 2.7.4)."""
     if part is AddressPart.ALL:
         return addresses_in((body,), part) or ("",)
     written = [(address, address.rpartition("@")) for _, address in mailboxes(body)]

@@ -260,7 +260,7 @@ def not_a_throttle(text: str) -> str:
 
 
 def not_an_epsilon(text: str) -> str:
-    """Text that is no share of a throttle."""
+    """Text that is not a share of a throttle."""
     return f'"{text[:40]}" is not a share; write a number above 0 and below 1, such as "0.95"'
 
 
@@ -282,7 +282,7 @@ def unknown_cache(cache: str) -> str:
 
 
 def not_a_life(text: str) -> str:
-    """Text that is no time to live."""
+    """Text that is not a time to live."""
     return f'"{text[:40]}" is not a time; write seconds, or a number with M or H, such as "5M"'
 
 
@@ -313,7 +313,7 @@ def no_mask(mask: int, most: int) -> str:
 
 
 def not_a_network(text: str) -> str:
-    """Text that is no network."""
+    """Text that is not a network."""
     return f'{text[:80]!r} is not a network; write "192.0.2.0/24", "[2001:db8::]/64", or "/24" for the client\'s'
 
 

@@ -67,7 +67,7 @@ _BREAKS = re.compile(r"[\x00-\x08\x0a-\x1f\x7f\x85\u2028\u2029]+")
 
 def as_text(value: Value) -> str:
     """Return a value as text: the first element of a list, an empty string for a hash."""
-    if value.__class__ is str:  # most values are, and to compare the class is no call
+    if value.__class__ is str:  # most values are strings, and a comparison costs no call
         return value
     if value.__class__ is tuple:
         return value[0] if value else ""

@@ -18,7 +18,7 @@ def problems_of(name: str, level: str, fields: Mapping[str, Any]) -> list[str]:
 
 
 def undeclared(lines: Iterable[Mapping[str, Any]]) -> list[str]:
-    """Return what is wrong with the lines of a log; those that are no event do not count."""
+    """Return what is wrong with the lines of a log; those that are not an event do not count."""
     return [
         problem
         for line in lines

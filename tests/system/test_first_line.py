@@ -1,4 +1,4 @@
-"""A message whose first line is no header field arrives through Ringback as a real Postfix takes it from the client.
+"""If a message's first line is not a header field, it arrives through Ringback as it does through Postfix alone.
 
 Postfix does so behind DATA alone: what it takes by BDAT may still join its own fields.
 """

@@ -59,9 +59,9 @@ def _mistakes(call: str) -> Iterator[str]:
         elif first in flags:
             words = words[command is not _TOP :]
         elif first not in {"COMMAND", "..."} and not first.startswith("["):
-            yield f"{first} is no command: {call}"
+            yield f"{first} is not a command: {call}"
     given = [found[1] for word in words if (found := re.match(r"\[?(--?[a-z][a-z-]*)", word))]
-    yield from (f"{flag} is no flag: {call}" for flag in given if flag not in flags)
+    yield from (f"{flag} is not a flag: {call}" for flag in given if flag not in flags)
 
 
 def test_each_command_of_ours_on_a_page_is_one_with_such_flags() -> None:

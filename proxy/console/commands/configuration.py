@@ -256,7 +256,7 @@ def _client(asked: Asked) -> Client | None:
     """Return a client of the network that the scope names.
 
     Raises:
-        Refused: it is no network.
+        Refused: it is not a network.
     """
     networks = [name for kind, name in asked.place if kind == "peer"]
     if not networks:

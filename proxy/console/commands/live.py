@@ -53,7 +53,7 @@ class _Event(dict[str, Any]):
 
 
 class _Viewer:
-    """One person who looks on. Its memory is bounded."""
+    """One person's view of the events. Its memory is bounded."""
 
     def __init__(self, wanted: Filter, show: Callable[[Mapping[str, Any]], str]) -> None:
         self._wanted, self._show = wanted, show

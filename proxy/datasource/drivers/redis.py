@@ -146,7 +146,7 @@ def _words(query: str, parameters: Parameters) -> list[bytes]:
     """Return the words of a command, with its parameters in them.
 
     Raises:
-        QueryFailed: it is no command, or a parameter is missing.
+        QueryFailed: it is not a command, or a parameter is missing.
     """
     try:
         words = shlex.split(query)

@@ -105,7 +105,7 @@ class DmarcValidator:
         return PASS
 
     async def _policy_of(self, transaction: Transaction, domain: str) -> None:
-        """Tell what the owner asks for: who asks others about a sender wants to know."""
+        """Report what the owner asks for: callbacks depend on it."""
         began = time.monotonic()
         found = await self._policies.of(domain, self._options.timeout)
         transaction.dns_seconds += time.monotonic() - began

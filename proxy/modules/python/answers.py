@@ -26,7 +26,7 @@ def reply_of(status: object, *, confirms: bool = False, passes: str = "250") -> 
     next hop says that something was accepted. `passes` is the code that lets the command pass.
 
     Raises:
-        Malformed: it is no reply, or one that the client must not hear here.
+        Malformed: it is not a reply, or one that the client must not hear here.
     """
     if status is MISSING:
         return None
@@ -46,7 +46,7 @@ def parsed(status: str) -> Reply:
     """Parse a reply of one or more lines.
 
     Raises:
-        Malformed: it is no reply.
+        Malformed: it is not a reply.
     """
     lines = re.split(r"\r?\n", status.removesuffix("\n").removesuffix("\r"))
     matches = [_LINE.fullmatch(line) for line in lines[: MOST_LINES + 1]]

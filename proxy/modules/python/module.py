@@ -1,4 +1,4 @@
-"""The module: it hooks a handler into the phases of a session, and into commands that are no phase."""
+"""The module: it hooks a handler into the phases of a session, and into other commands."""
 
 from __future__ import annotations
 

@@ -105,7 +105,7 @@ def _store_on_this_machine(loaded: ModuleSettings, options: SmtpCbvOptions) -> I
     if store.scheme == "sqlite" and not os.access(path.parent, os.W_OK | os.X_OK):
         problem = f"{path.parent} is not a writable folder"
     elif store.scheme == "unix" and not path.is_socket():
-        problem = f"{path} is no socket now"
+        problem = f"{path} is not a socket now"
     else:
         return
     yield Diagnostic(

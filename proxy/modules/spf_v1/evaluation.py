@@ -145,7 +145,7 @@ async def evaluate(resolver: Records, identity: Identity, *, default_rule: str =
 
 async def _in_time(resolver: Records, identity: Identity, default_rule: str) -> Outcome:
     answers = _Answers(resolver, identity.domain)
-    outcome = Outcome("none", problem="the name is no domain of a sender")
+    outcome = Outcome("none", problem="a sender's domain cannot have this name")
     if identity.may_have_record:
         outcome = await _run(answers, identity, None)
         if outcome.result != "none":

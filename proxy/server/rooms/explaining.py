@@ -236,7 +236,7 @@ class _Walk:
         if type(recipient) is Reply:
             self._end("rcptto", "syntax", recipient)
             return
-        assert isinstance(recipient, Recipient)  # noqa: S101 — it is no reply
+        assert isinstance(recipient, Recipient)  # noqa: S101 — it is not a reply
         for limit in self._plan.limits_on_rcpt:
             await self._limit(limit, "rcptto")
         if not admits(session.options, session, recipient.path):

@@ -11,7 +11,7 @@ from proxy.smtp.tls import ServerCertificate
 
 
 def starttls(dialogue: Dialogue, argument: bytes) -> Answer:
-    """STARTTLS: shake hands, and begin anew."""
+    """STARTTLS: shake hands, and forget what the client said before."""
     session = dialogue.session
     certificate = dialogue.entrance.certificate(session.options)
     if certificate is None:

@@ -298,7 +298,7 @@ WARNED = {
     "state_directory": ("", 'State_Directory = "/nonexistent"', "nothing survives a restart"),
     "state_directory_is_a_file": ("", 'State_Directory = "/etc/passwd"', "is not a writable folder"),
     "store_folder": ("", 'smtp_cbv { store = "sqlite:///nonexistent/x.db" }', "verdicts are kept in memory"),
-    "store_socket": ("", 'smtp_cbv { store = "unix:///nonexistent/x" }', "is no socket now"),
+    "store_socket": ("", 'smtp_cbv { store = "unix:///nonexistent/x" }', "is not a socket now"),
     "pause_time": ("", "conntrol { pause_time = 10m }", "pause_time = 600s exceeds typical client patience"),
     "key_alone": ("", 'TLS_Key = "r.conf"', "TLS_Key has no effect without TLS_Certificate"),
 }

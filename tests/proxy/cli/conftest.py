@@ -17,7 +17,7 @@ typer.testing._get_command = cache(typer.testing._get_command)  # type: ignore[a
 
 
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
-    """Run a test that asks for `command` with each command, and one that asks for `leaf` with each that is no group."""
+    """Run tests that ask for `command` with each command, and tests that ask for `leaf` with each one but groups."""
     every = list(ROOT.all())
     own = [mark.args[0] for mark in metafunc.definition.iter_markers("parametrize")]
     if "command" in metafunc.fixturenames and "command" not in own:

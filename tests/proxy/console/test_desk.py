@@ -26,7 +26,7 @@ async def _version(_call: Call) -> Result:
 
 
 async def _follow(_call: Call) -> AsyncGenerator[Result, None]:
-    raise Refused("this is no filter")
+    raise Refused("this is not a filter")
     yield Result(1)
 
 
@@ -99,8 +99,8 @@ async def test_a_malformed_question_is_answered_and_the_connection_goes_on(tmp_p
 async def test_a_wrong_filter_is_told_to_its_person_and_is_no_fault_in_the_log(tmp_path: Path) -> None:
     with structlog.testing.capture_logs() as logged:
         async with asked(tmp_path, b"tail x", b'{"command": "tail"}') as (text, value):
-            assert text == b"this is no filter\n.\n"
-            assert json.loads(value) == {"ok": False, "error": "this is no filter"}
+            assert text == b"this is not a filter\n.\n"
+            assert json.loads(value) == {"ok": False, "error": "this is not a filter"}
     assert logged == []
 
 

@@ -186,7 +186,7 @@ async def test_a_triplet_passes_after_the_delay_and_begins_anew_after_the_window
     assert (again.passes, again.wait, again.first) == (False, 1.0, 100.0)
     await backing.at(160.0)
     look = Greylist("g", b"k", 60.0, 1000.0, 5000.0, b"c", 2, look=True)
-    for _ in range(2):  # a look is no attempt
+    for _ in range(2):  # a look is not an attempt
         seen = await answered(here, look)
         assert (seen.passes, seen.last, seen.passed) == (True, 159.0, 1)
     unseen = Greylist("g", b"unseen", 60.0, 1000.0, 5000.0, b"c", 2, look=True)

@@ -146,7 +146,7 @@ async def test_the_key_may_be_in_a_file_named_by_domain_and_selector_and_may_cha
         ({"digest": "md5"}, 'digest "md5" cannot be used to sign'),
         ({"lifetime": "soon"}, 'lifetime "soon" cannot be used to sign'),
         ({"headerlist": "from:a b"}, 'headerlist "a b" cannot be used to sign'),
-        ({"keybuf": "AAAA"}, "the key in keybuf cannot be used: it is no private key"),
+        ({"keybuf": "AAAA"}, "the key in keybuf cannot be used: it is not a private key"),
         ({"keyfile": "/nowhere/key"}, "the key in /nowhere/key cannot be used: No such file or directory"),
         ({"key": "x"}, '"key" is not a key of ec_dkim_sign; write '),
     ],

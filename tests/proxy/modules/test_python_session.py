@@ -1,4 +1,4 @@
-"""python: hooks of commands that are no phase, with aiosmtpd's signatures and our rules."""
+"""python: hooks of commands without a phase, with aiosmtpd's signatures and our rules."""
 
 from __future__ import annotations
 

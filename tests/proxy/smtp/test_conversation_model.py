@@ -289,7 +289,7 @@ class Client(RuleBasedStateMachine):
         )
     )  # fmt: skip
     def anything_else(self, case: tuple[bytes, int]) -> None:
-        """What is no command of the transaction changes nothing, but a message in chunks is given up."""
+        """What is not a command of the transaction changes nothing, but a message in chunks is given up."""
         self.legal()
         self.say(*case)
 

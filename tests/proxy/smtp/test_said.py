@@ -91,7 +91,7 @@ async def test_passwords_and_messages_are_never_told(monkeypatch: pytest.MonkeyP
         (b"PLAIN c2VjcmV0\r\n\x02" + b"235 yes\r\n", ["S: 235 yes"]),
         (b"\1AUTH PLAIN abc\r\n", ["C: AUTH PLAIN (3 octets not shown)"]),
         (b"\1auth abc\r\n", ["C: auth (3 octets not shown)"]),
-        (b"\1abcdefgh\r\n", ["C: (8 octets that are no command)"]),
+        (b"\1abcdefgh\r\n", ["C: (8 octets that are not a command)"]),
         (b"\1MAIL FROM:<\x1b[31m\xe2\x80\xae>\r\n", ["C: MAIL FROM:<\\x1b[31m\\xe2\\x80\\xae>"]),
         (b"\1MAIL FROM:<\2S: 250 forged>\r\n", ["C: MAIL FROM:<\\x02S: 250 forged>"]),
         (b"", []),
@@ -107,7 +107,7 @@ def test_times_are_read_and_cannot_be_forged() -> None:
         (3, "C: MAIL FROM:<\\x019\\x03x>"),
         (12, "S: 250-a"),
         (12, "S: 250 b"),
-        (12, "C: (10 octets that are no command)"),
+        (12, "C: (10 octets that are not a command)"),
     ]
 
 
