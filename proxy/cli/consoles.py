@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import pydoc
 import readline
 import shlex
@@ -18,15 +19,13 @@ from typing import Annotated, Any, NoReturn
 import typer
 
 from config.base.sources import read_source
-from config.loader import load as load_configuration
-from proxy.app import SCHEMA
 from proxy.cli import exits
 from proxy.cli.grammar.tree import Prints
+from proxy.cli.located import state_directory
 from proxy.cli.outputs import EventRecord, ExplainRecord, LostRecord, SaidRecord
 from proxy.console.client import Client, Failed, NotAllowed
 from proxy.console.places import places
 from proxy.console.results import as_json, form_of
-from proxy.options.core import CoreOptions
 
 DEFAULT_FILE = Path("/etc/ringback/ecelerity.conf")
 
@@ -110,25 +109,25 @@ def explain(
 
 
 def _client(path: Path) -> Client:
-    folder = _state_directory(path)
+    folder, _ = state_directory(path)
     try:
         return Client(places(folder))
     except NotAllowed as refused:
         _fail(str(refused), exits.UNAVAILABLE)
     except OSError as error:
         _fail(
-            f"no server answers at {folder} or in its runtime folder: {error.strerror or error}; name its "
-            "configuration with -c",
+            f"no server answers at {folder} or in its runtime folder: {error.strerror or error}; "
+            f"{_advice(path, folder)}",
             exits.UNAVAILABLE,
         )
 
 
-def _state_directory(path: Path) -> Path:
-    """Return the folder that a configuration names, or the default without a readable one."""
-    loaded = load_configuration(path, SCHEMA) if path.is_file() else None
-    if loaded is not None and loaded.settings is not None and isinstance(loaded.settings.core, CoreOptions):
-        return loaded.settings.core.state_directory
-    return Path(str(CoreOptions.model_fields["state_directory"].default))
+def _advice(path: Path, folder: Path) -> str:
+    if path == DEFAULT_FILE:
+        return "name its configuration with -c"
+    if os.path.isdir(folder):  # noqa: PTH112 - it may be in a folder that we may not search
+        return "it does not run, or has another configuration"
+    return "there is no such folder: make one that the server can write, or set State_Directory, and start it again"
 
 
 def _fail(text: str, status: int) -> NoReturn:

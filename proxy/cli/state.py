@@ -10,11 +10,10 @@ from typing import Annotated, Any
 
 import typer
 
-from proxy.app import compiled
 from proxy.base.log import silence
-from proxy.base.rejected import ConfigurationRejected
 from proxy.cli import exits
 from proxy.cli.grammar.tree import Prints
+from proxy.cli.located import state_directory
 from proxy.cli.outputs import PageRecord, StatusRecord
 from proxy.console.client import Client, Failed, NotAllowed
 from proxy.console.commands.status import lines
@@ -81,11 +80,11 @@ def page(
 
 def _state_directory(config_file: Path) -> Path:
     """Return the folder that a configuration names."""
-    try:
-        return compiled(config_file)[0].core.state_directory
-    except ConfigurationRejected as rejected:
-        exits.show(rejected.diagnostics)
-        raise typer.Exit(exits.CONFIGURATION) from None
+    folder, unreadable = state_directory(config_file)
+    if unreadable:
+        exits.show(unreadable)
+        raise typer.Exit(exits.CONFIGURATION)
+    return folder
 
 
 def _asked(folder: Path, command: str) -> dict[str, Any]:

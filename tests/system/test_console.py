@@ -600,6 +600,12 @@ async def _run(at: Desk, *words: str, given: bytes = b"") -> tuple[int, str, str
 async def test_the_command_line_gives_one_command_or_many(stage: Stage, tmp_path: Path) -> None:
     at = await desk(stage, tmp_path)
     assert await _run(at, "pid") == (0, f"{at.ringback.program.process.pid}\n", "")
+    right = await asyncio.to_thread(at.ringback.configuration.read_text)
+    for wrong in ("bogus = 1\n", "}\n", "Gateway = (\n"):  # somebody edits the file
+        await asyncio.to_thread(at.ringback.configuration.write_text, right + wrong)
+        assert await _run(at, "pid") == (0, f"{at.ringback.program.process.pid}\n", "")
+    assert (await asyncio.to_thread(ended, "status", "-c", at.ringback.configuration))[0] == 0
+    await asyncio.to_thread(at.ringback.configuration.write_text, right)
     status, told, _ = await _run(at, "json", "list", "sessions")
     assert (status, json.loads(told)["sessions"]) == (0, [])
     status, told, _ = await _run(at, "xml", "list", "sessions")
@@ -717,3 +723,8 @@ async def test_without_a_server_the_command_line_says_so(tmp_path: Path) -> None
     status, _, problems = await asyncio.to_thread(ended, "console", "-c", configuration, "pid")
     assert status == 69
     assert "no server answers" in problems
+    assert "it does not run" in problems
+    configuration.write_text(f'State_Directory = "{tmp_path}/gone"\n')
+    status, _, problems = await asyncio.to_thread(ended, "console", "-c", configuration, "pid")
+    assert status == 69
+    assert "there is no such folder" in problems
