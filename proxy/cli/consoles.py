@@ -19,6 +19,7 @@ from typing import Annotated, Any, NoReturn
 import typer
 
 from config.base.sources import read_source
+from proxy.app import SCHEMA
 from proxy.cli import exits
 from proxy.cli.grammar.tree import Prints
 from proxy.cli.located import state_directory
@@ -109,7 +110,7 @@ def explain(
 
 
 def _client(path: Path) -> Client:
-    folder, _ = state_directory(path)
+    folder, _ = state_directory(path, SCHEMA)
     try:
         return Client(places(folder))
     except NotAllowed as refused:

@@ -1,4 +1,4 @@
-"""Where the running server keeps its socket, as its configuration says, also while somebody edits that file."""
+"""Finds the running server's folder in its configuration, also while that file is being edited."""
 
 from __future__ import annotations
 
@@ -7,18 +7,18 @@ from pathlib import Path
 from config.diagnostics import Diagnostic
 from config.language.nodes import Option, Statement, String, Word
 from config.loader import load
-from proxy.app import SCHEMA
+from config.schema.specs import Schema
 from proxy.options.core import CoreOptions
 
 DEFAULT = Path(str(CoreOptions.model_fields["state_directory"].default))
 
 
-def state_directory(path: Path) -> tuple[Path, tuple[Diagnostic, ...]]:
-    """Return the folder that a configuration names, and why nothing could be read.
+def state_directory(path: Path, schema: Schema) -> tuple[Path, tuple[Diagnostic, ...]]:
+    """Return the State_Directory that a configuration names, and why the file could not be read at all.
 
-    The server runs with the file that it has loaded. So an error in the file now must not keep anybody from asking it.
+    The server runs with the file that it loaded. An error made in that file since then must not hide the server.
     """
-    loaded = load(path, SCHEMA)
+    loaded = load(path, schema)
     if loaded.settings is not None and isinstance(loaded.settings.core, CoreOptions):
         return loaded.settings.core.state_directory, ()
     named = [folder for each in loaded.statements if (folder := _folder(each)) is not None]

@@ -10,6 +10,7 @@ from typing import Annotated, Any
 
 import typer
 
+from proxy.app import SCHEMA
 from proxy.base.log import silence
 from proxy.cli import exits
 from proxy.cli.grammar.tree import Prints
@@ -80,7 +81,7 @@ def page(
 
 def _state_directory(config_file: Path) -> Path:
     """Return the folder that a configuration names."""
-    folder, unreadable = state_directory(config_file)
+    folder, unreadable = state_directory(config_file, SCHEMA)
     if unreadable:
         exits.show(unreadable)
         raise typer.Exit(exits.CONFIGURATION)

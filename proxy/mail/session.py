@@ -182,8 +182,8 @@ class Transaction(AiosmtpdEnvelope):
         """Phases in which policy was asked: the seconds of each, and of callbacks and DNS until its end."""
         self.discarded = False
         self.heard: dict[object, object] = {}
-        """What modules know of the message and need again. The key is the module itself or holds it: two modules may have the same
-        name."""
+        """What modules know of the message and need again. The key is the module itself or contains it: two modules may
+        have the same name."""
         self.pending: list[asyncio.Task[None]] = []
         """Tasks of active validators. Reading the context variable that a task will set waits for the task."""
         self.when_wanted: list[Callable[[], None]] = []
