@@ -81,9 +81,10 @@ class Greylister:
         who = self._who(session)
         if who in self._known:  # it has delivered enough, and its next message need not be counted
             BOOK.counts[GREYLIST.at("known_client")] += len(wanted)
+            for each in wanted:
+                note("greylist", self._name, who, each.text, 0.0)
             return 0.0
         if len(wanted) == 1 and ahead is not None and self._foreseen(session, who, wanted[0], ahead):
-            BOOK.counts[GREYLIST.at("passed")] += 1
             self._note_delivery(session, who)
             return 0.0
         return self._attempts(session, who, wanted)
@@ -111,6 +112,7 @@ class Greylister:
         if seen is None or not seen.passes:
             return False
         self._counting.tell(attempt)
+        self._heard(session, who, recipient, seen)
         return True
 
     def _is_exempt(self, recipient: Path) -> bool:
@@ -167,7 +169,11 @@ class Greylister:
                 raise
             BOOK.counts[GREYLIST.at("unavailable")] += 1
             return 0.0
-        if answer is not seen and self._is_enough(seen):
+        return self._heard(session, who, recipient, seen, shared=answer is not seen)
+
+    def _heard(self, session: Session, who: str, recipient: Path, seen: Seen, *, shared: bool = True) -> float:
+        """Count an answer and keep it for the history; return the wait. `shared`: others count for this worker."""
+        if shared and self._is_enough(seen):
             self._known[who] = None
         self._tell(session, who, recipient, seen)
         wait = 0.0 if seen.passes else max(1.0, seen.wait)

@@ -8,13 +8,18 @@ from dataclasses import dataclass, field
 from typing import Any, cast
 
 import pytest
+from structlog.testing import capture_logs
 
 from proxy.base.tasks import TaskOwner, spawn
 from proxy.counting.base import CountingUnavailable
 from proxy.counting.memory import MemoryCounting
 from proxy.counting.operations import Greylist, Operation, Present, Sum
+from proxy.history.asked import noted
 from proxy.mail.address import path_of
 from proxy.mail.session import Recipient, Session, Transaction
+from proxy.mail.verdict import PASS, Verdict
+from proxy.metrics.book import BOOK
+from proxy.metrics.table import GREYLIST
 from proxy.modules.greylist.greylister import Greylister, Whitelists
 from proxy.modules.greylist.options import GreylistOptions
 from proxy.modules.greylist.whitelists import ClientList, RecipientList
@@ -300,6 +305,36 @@ async def test_a_known_client_passes_without_a_question_until_the_worker_asks_ag
     assert await policy(counters, greylist, mail) == 0.0
     assert slow.asked == [["Sum"]]
     assert greylist.look(cast(Session, mail)) is None
+
+
+async def test_the_history_has_the_answer_however_it_came_and_the_metric_says_why_mail_passed(
+    slow: Keeper, moment: list[float], mail: Mail
+) -> None:
+    counters, greylist = plain_counters(cast(Any, slow)), greylister(slow, whitelist_after=2)
+    passed, known = (GREYLIST.at(each) for each in ("passed", "known_client"))
+
+    async def asked() -> tuple[list[Any], int, int]:
+        before = BOOK.counts[passed], BOOK.counts[known]
+
+        async def judge() -> Verdict:
+            await policy(counters, greylist, mail)
+            return PASS
+
+        with capture_logs() as logs:
+            await settled(cast(Any, noted(Phase.RCPTTO, lambda _session: judge())(cast(Session, mail))))
+        (answers,) = [each["asked_outside"] for each in logs if each["event"] == "answers"]
+        told = [each[4] for each in answers if each[0] == "greylist"]
+        return told, BOOK.counts[passed] - before[0], BOOK.counts[known] - before[1]
+
+    assert await asked() == ([60.0], 0, 0)
+    moment[0] += 60.0
+    assert await asked() == ([0.0], 1, 0), "a look has found that it passes"
+    slow.memory.triplets.adopt_client(("greylist g", b"192.0.2.0/24"), (2, 1e9))
+    assert await asked() == ([0.0], 0, 1), "a look has found that the client is known"
+    await asyncio.sleep(0)  # what it told has left
+    slow.frames.clear()
+    assert await asked() == ([0.0], 0, 1), "the worker knows it"
+    assert not [each for frame in slow.frames for each in frame if isinstance(each, Greylist)]
 
 
 def test_only_questions_that_change_nothing_are_asked_ahead() -> None:
