@@ -124,6 +124,8 @@ class SieveFunction:
     captures: bool
     """Whether its `:matches` and `:regex` set match variables in standard Sieve."""
     counts: Counts
+    transparent: bool
+    """Whether it returns its only argument as it is, so that the compiler leaves the call out."""
     module: str | None
     """The validation module that it needs."""
     extension: str | None
@@ -163,6 +165,7 @@ def sieve_function(
     datasource: str = "",
     captures: bool = True,
     counts: Counts = Counts.EVERY,
+    transparent: bool = False,
     module: str | None = None,
     dialect: Literal["sieve++", "rfc5228"] = "sieve++",
     extension: str | None = None,
@@ -197,6 +200,7 @@ def sieve_function(
             datasource=datasource,
             captures=captures,
             counts=counts,
+            transparent=transparent,
             module=module,
             extension=extension,
             documentation=inspect.cleandoc(run.__doc__ or ""),

@@ -1,7 +1,4 @@
-"""Compile calls: bind the function's code and its arguments into one closure.
-
-Calls with few arguments have their own closures, because building an argument list costs as much as the call.
-"""
+"""Compile calls: each argument to the type of its parameter, and the function's code with all of them."""
 
 from __future__ import annotations
 
@@ -9,33 +6,21 @@ from collections.abc import Callable
 from typing import Any
 
 from sieve.check.binding import Bound
-from sieve.compile.codes import Code, evaluated, known
+from sieve.compile.codes import Code, called, known, mapped
 from sieve.compile.expressions import expression
 from sieve.compile.tracing import watched_function
 from sieve.library import SieveFunction
-from sieve.run.patience import settled
-from sieve.run.runtime import Frame
-
-Run = Callable[[Frame], Any]
 
 
 def call(bound: Bound, *, traced: bool = False) -> Code:
-    """Compile a call to code that returns the function's result."""
+    """Compile a call to code that returns the function's result, which is a coroutine if the function has to wait."""
     function = bound.function
     arguments, keywords = _arguments(bound), _keywords(bound)
-    given = [*arguments, *keywords.values()]
-    run = _framed(function)
     if traced:
-        run = watched_function(run, function.name)
-    if any(code.waits for code in given):
-        return Code(_waiting(run, arguments, keywords), waits=True)
-    if all(code.is_constant for code in given):
-        return Code(_fixed(run, arguments, keywords), waits=function.waits)
-    if keywords:
-        return Code(_tagged(run, arguments, keywords), waits=function.waits)
-    if len(arguments) == 1 and not (traced or function.takes_frame):
-        return Code(_of_one(function.run, arguments[0]), waits=function.waits)
-    return Code(_plain(run, arguments), waits=function.waits)
+        return called(watched_function(_framed(function), function.name), arguments, keywords, waits=function.waits)
+    if function.takes_frame or function.waits or keywords or len(arguments) != 1 or arguments[0].is_constant:
+        return called(_framed(function), arguments, keywords, waits=function.waits)
+    return arguments[0] if function.transparent else mapped(arguments[0], function.run)
 
 
 def _arguments(bound: Bound) -> list[Code]:
@@ -61,44 +46,3 @@ def _framed(function: SieveFunction) -> Callable[..., Any]:
     """Return the function's code with the frame as first parameter."""
     run = function.run
     return run if function.takes_frame else lambda _frame, *rest, **tags: run(*rest, **tags)
-
-
-# The closures below return the function's result, which is a coroutine if the function has to wait.
-
-
-def _fixed(run: Callable[..., Any], arguments: list[Code], keywords: dict[str, Code]) -> Run:
-    values = tuple(code.value for code in arguments)
-    if not keywords:
-        return lambda frame: run(frame, *values)
-    tags = {name: code.value for name, code in keywords.items()}
-    return lambda frame: run(frame, *values, **tags)
-
-
-def _of_one(run: Callable[..., Any], argument: Code) -> Run:
-    only = argument.run
-    return lambda frame: run(only(frame))
-
-
-def _plain(run: Callable[..., Any], arguments: list[Code]) -> Run:
-    runs = [code.run for code in arguments]
-    if len(runs) == 1:
-        only = runs[0]
-        return lambda frame: run(frame, only(frame))
-    return lambda frame: run(frame, *[argument(frame) for argument in runs])
-
-
-def _tagged(run: Callable[..., Any], arguments: list[Code], keywords: dict[str, Code]) -> Run:
-    runs = [code.run for code in arguments]
-    tags = [(name, code.run) for name, code in keywords.items()]
-    return lambda frame: run(
-        frame, *[argument(frame) for argument in runs], **{name: value(frame) for name, value in tags}
-    )
-
-
-def _waiting(run: Callable[..., Any], arguments: list[Code], keywords: dict[str, Code]) -> Run:
-    async def waiting(frame: Frame) -> Any:
-        values = [await evaluated(code, frame) for code in arguments]
-        tags = {name: await evaluated(code, frame) for name, code in keywords.items()}
-        return await settled(run(frame, *values, **tags))
-
-    return waiting

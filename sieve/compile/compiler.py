@@ -8,15 +8,13 @@ from __future__ import annotations
 
 import dataclasses
 import functools
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from dataclasses import dataclass
-from types import CoroutineType
-from typing import Any
 
 from config.diagnostics import Diagnostic, Source, Span, has_errors
 from sieve.check.binding import Bound, constant
 from sieve.compile import calls
-from sieve.compile.codes import Code, followed, known, mapped, preceded
+from sieve.compile.codes import Code, chosen, followed, known, mapped, preceded
 from sieve.compile.conditions import Conditions, truth
 from sieve.compile.expressions import element_origin, expression, origin_of, woven
 from sieve.compile.tracing import watched_assignment, watched_statement
@@ -25,7 +23,6 @@ from sieve.library import Library, Result
 from sieve.phases import PROVIDES, Need, Phase
 from sieve.rfc5228.including import uri_of
 from sieve.run.origins import Woven, ours, text_of
-from sieve.run.patience import settled
 from sieve.run.runtime import Frame, Includes, Inclusion, Script, Step, run_of
 from sieve.run.values import UNSET, Place, Value, as_list, as_text
 from sieve.settings import ScriptSettings
@@ -204,10 +201,6 @@ class Compiler:
     def _assign(self, statement: nodes.Assign) -> Code:
         name, node = statement.target.name, statement.value
 
-        def assign(frame: Frame, value: Value) -> bool:
-            frame.variables[name] = value
-            return False
-
         def assign_ours(frame: Frame, value: Value) -> bool:
             frame.variables[name] = value
             frame.origins[name] = (value, ours(value))
@@ -224,7 +217,16 @@ class Compiler:
             return _copied(node.name, name)
         if isinstance(node, nodes.Index) and isinstance(node.of, nodes.Variable):
             return _picked(node, node.of.name, name)
-        return followed(self._value(node), assign_ours if self._is_ours(node) else assign)
+        if self._is_ours(node):
+            return followed(self._value(node), assign_ours)
+        if self._is_first(node):
+            return followed(self._value(node, whole=True), functools.partial(_keep_first, name))
+        return followed(self._value(node), functools.partial(_keep, name))
+
+    def _is_first(self, node: nodes.Expression | nodes.Call) -> bool:
+        """Tell whether the value is a list of which an assignment takes the first."""
+        bound = self._bound.get(node) if isinstance(node, nodes.Call) else None
+        return bound is not None and bound.function.first
 
     def _is_ours(self, node: nodes.Expression | nodes.Call) -> bool:
         """Tell whether a value is the operator's: a constant, the configuration, or computed only from constants."""
@@ -236,7 +238,8 @@ class Compiler:
         pure = not bound.function.takes_frame and all(constant(argument) is not None for argument in bound.arguments)
         return pure or bound.function.name in _OF_CONFIGURATION
 
-    def _value(self, node: nodes.Expression | nodes.Call) -> Code:
+    def _value(self, node: nodes.Expression | nodes.Call, *, whole: bool = False) -> Code:
+        """Compile a value; `whole` leaves a list whole of which an assignment takes the first."""
         if not isinstance(node, nodes.Call):
             return expression(node)
         bound = self._bound.get(node)
@@ -245,7 +248,7 @@ class Compiler:
         code = calls.call(bound, traced=self._traced)
         if bound.function.result is Result.TEST:
             return mapped(code, truth)
-        return mapped(code, as_text) if bound.function.first else code
+        return mapped(code, as_text) if bound.function.first and not whole else code
 
     def _destructure(self, statement: nodes.Destructure) -> Code:
         """Compile `($a, $b) = call`: extra variables become unset, extra values are dropped."""
@@ -265,8 +268,7 @@ class Compiler:
             (known(True) if branch.test is None else self._conditions.compile(branch.test), self.block(branch.block))
             for branch in statement.branches
         ]
-        waits = any(test.waits or block.waits for test, block in branches)
-        return Code(_chosen([(test.run, block.run) for test, block in branches]), waits=waits)
+        return chosen(branches)
 
 
 def _copied(source: str, name: str) -> Code:
@@ -290,26 +292,14 @@ def _picked(node: nodes.Index, holder: str, name: str) -> Code:
     return followed(expression(node), pick)
 
 
-def _chosen(branches: list[tuple[Callable[[Frame], Any], Callable[[Frame], Any]]]) -> Callable[[Frame], Any]:
-    """Return a callable that runs the block of the first test that holds; it tells whether the phase ended."""
+def _keep(name: str, frame: Frame, value: Value) -> bool:
+    frame.variables[name] = value
+    return False
 
-    def choose(frame: Frame) -> Any:
-        for number, (test, run) in enumerate(branches):
-            holds = test(frame)
-            if holds.__class__ is CoroutineType:
-                return rest(frame, holds, number)
-            if holds:
-                return run(frame)
-        return False
 
-    async def rest(frame: Frame, holds: Any, number: int) -> bool:
-        for test, run in branches[number:]:
-            if await settled(test(frame) if holds is None else holds):
-                return bool(await settled(run(frame)))
-            holds = None
-        return False
-
-    return choose
+def _keep_first(name: str, frame: Frame, values: Value) -> bool:
+    frame.variables[name] = values[0] if values.__class__ is tuple and values else as_text(values)
+    return False
 
 
 def _spread(names: tuple[str, ...], missing: tuple[Place, ...], frame: Frame, result: Value) -> bool:

@@ -12,7 +12,7 @@ from sieve import errors
 from sieve.check.binding import Bound
 from sieve.compile import calls
 from sieve.compile.captures import capturing
-from sieve.compile.codes import Code, evaluated, known, mapped
+from sieve.compile.codes import Code, evaluated, guarded, joined, known, mapped
 from sieve.compile.expressions import expression
 from sieve.compile.tracing import watched_test
 from sieve.library import Counts, Result, SieveFunction
@@ -20,10 +20,10 @@ from sieve.run import reasons
 from sieve.run.backtracking import SlowPattern, any_pattern
 from sieve.run.content import judged
 from sieve.run.lists import Apply, each_of, found_any, matcher
-from sieve.run.matching import FOLDING, Comparison, MatchType, counted
+from sieve.run.matching import FOLDING, Comparison, MatchType, counted, predicate
 from sieve.run.patience import settled
 from sieve.run.patterns import Pattern, PatternRefusedError
-from sieve.run.runtime import Frame, located
+from sieve.run.runtime import Frame
 from sieve.run.values import ScriptError, Type, Value, as_list
 from sieve.settings import Limits
 from sieve.syntax import nodes
@@ -53,7 +53,7 @@ class Conditions:
         if isinstance(test, nodes.Not):
             return mapped(self.compile(test.test), operator.not_)
         if isinstance(test, nodes.Junction):
-            return _joined([self.compile(inner) for inner in test.tests], every=test.every)
+            return joined([self.compile(inner) for inner in test.tests], every=test.every)
         bound = self._bound.get(test) if isinstance(test, nodes.Call) else None
         if bound is None:
             return known(False)  # its error is already reported, so this script will not run
@@ -62,7 +62,7 @@ class Conditions:
             if bound.function.result is Result.TEST:
                 value = mapped(value, truth)
             value = self._compared(value, bound.comparison, bound.key, bound.function)
-        return watched_test(_guarded(value, test.span), test.span) if self._traced else _guarded(value, test.span)
+        return watched_test(guarded(value, test.span), test.span) if self._traced else guarded(value, test.span)
 
     def _compared(self, value: Code, comparison: Comparison, key: nodes.Expression, function: SieveFunction) -> Code:
         keys = expression(key, Type.LIST)
@@ -75,6 +75,8 @@ class Conditions:
             return _counted(value, comparison, keys, function.counts)
         if not keys.is_constant:
             return _dynamic(value, comparison, keys)
+        if value.is_text and comparison.match is not MatchType.COUNT:
+            return mapped(value, predicate(comparison, keys.value))
         return _applied(value, matcher(comparison, keys.value))
 
     def _regex(self, value: Code, comparison: Comparison, keys: Code, span: Span, *, captures: bool) -> Code:
@@ -135,26 +137,6 @@ def _regex_at_run(value: Code, keys: Code, *, ignore_case: bool) -> Code:
     return Code(waiting, waits=True)
 
 
-def _guarded(code: Code, span: Span) -> Code:
-    """Give a failure the position of its test, because an `if` can have many lines."""
-    run = code.run
-
-    def guarded(frame: Frame) -> Any:
-        try:
-            result = run(frame)
-        except Exception as error:
-            raise located(error, span) from error
-        return later(result) if result.__class__ is CoroutineType else result
-
-    async def later(result: Awaitable[Any]) -> Any:
-        try:
-            return await result
-        except Exception as error:
-            raise located(error, span) from error
-
-    return Code(guarded, waits=code.waits)
-
-
 def _counted(value: Code, comparison: Comparison, keys: Code, counts: Counts) -> Code:
     """Compile `:count` of values of which the empty ones do not count (RFC 5229, 5; RFC 5183, 4)."""
 
@@ -183,26 +165,3 @@ def _dynamic(value: Code, comparison: Comparison, keys: Code) -> Code:
 def truth(holds: Any) -> str:
     """Return a boolean as text, in the form that the Momentum functions use."""
     return "true" if holds else "false"
-
-
-def _joined(codes: list[Code], *, every: bool) -> Code:
-    """Compile allof or anyof, with short-circuit evaluation."""
-    runs = [code.run for code in codes]
-
-    def joined(frame: Frame) -> Any:
-        for number, run in enumerate(runs, 1):
-            result = run(frame)
-            if result.__class__ is CoroutineType:
-                return rest(frame, result, number)
-            if bool(result) is not every:
-                return not every
-        return every
-
-    async def rest(frame: Frame, result: Any, number: int) -> bool:
-        for run in runs[number:]:
-            if bool(await settled(result)) is not every:
-                return not every
-            result = run(frame)
-        return bool(await settled(result))
-
-    return Code(joined, waits=any(code.waits for code in codes))

@@ -6,10 +6,8 @@ argument.
 
 from __future__ import annotations
 
-from functools import partial
-
 from sieve.check.binding import constant
-from sieve.compile.codes import Code, evaluated, followed, known, mapped
+from sieve.compile.codes import Code, evaluated, followed, known, mapped, variable
 from sieve.run import origins, reasons
 from sieve.run.origins import Woven, path_of
 from sieve.run.runtime import Frame
@@ -31,7 +29,7 @@ def expression(node: nodes.Expression, wanted: Type = Type.ANY) -> Code:
     if isinstance(node, nodes.Index):
         return _coerced(_index(node, place=wanted is Type.PLACE), wanted)
     assert isinstance(node, nodes.Variable)  # noqa: S101 - numbers are constants
-    return _variable(node.name, wanted)
+    return variable(node.name, wanted)
 
 
 def _coerced(code: Code, wanted: Type, *, is_text: bool = False) -> Code:
@@ -39,22 +37,6 @@ def _coerced(code: Code, wanted: Type, *, is_text: bool = False) -> Code:
     if wanted in {Type.ANY, Type.PLACE} or (is_text and wanted in {Type.TEXT, Type.LINES}):
         return code
     return mapped(code, COERCE[wanted])
-
-
-def _variable(name: str, wanted: Type) -> Code:
-    if wanted is Type.PLACE:
-        return Code(lambda frame: frame.variables.get(name, UNSET))
-    if wanted is Type.ANY:
-        return Code(lambda frame: frame.variables.get(name, ""))
-    coerce = COERCE[wanted]
-    if coerce is as_text:
-        return Code(partial(_text_in, name))
-    return Code(lambda frame: coerce(frame.variables.get(name, "")))
-
-
-def _text_in(name: str, frame: Frame) -> str:
-    value = frame.variables.get(name, "")
-    return value if value.__class__ is str else as_text(value)
 
 
 # ---------------------------------------------------------------- elements
@@ -99,7 +81,7 @@ def _text(node: nodes.Text, *, flatten: bool) -> Code:
 
         return Code(waiting, waits=True)
     runs = [piece.run for piece in pieces]
-    return Code(lambda frame: _joined(frame, [run(frame) for run in runs]))
+    return Code(lambda frame: _joined(frame, [run(frame) for run in runs]), is_text=True)
 
 
 def _joined(frame: Frame, pieces: list[str]) -> str:
@@ -115,7 +97,7 @@ def _piece(part: macros.Part, *, flatten: bool) -> Code:
     if isinstance(part, macros.Unknown):
         return known(part.text)
     if isinstance(part, macros.VariablePart):
-        code = _variable(part.name, Type.TEXT)
+        code = variable(part.name, Type.TEXT)
     else:
         code = Code(part.macro.run, part.macro.waits)
     return mapped(code, flat) if flatten else code

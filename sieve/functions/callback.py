@@ -19,8 +19,10 @@ def smtp_callback_verify(frame: Frame, email_address: str, sender_address: str |
     full reply. A sender address replaces the configured probe sender. For an empty or malformed address the status is
     `error`, so that bounces, whose sender is empty, stay deliverable.
     """
-    address, sender = address_in(email_address), sender_address and address_in(sender_address)
-    if address is None or (sender_address and sender is None):
+    is_sender = email_address == frame.host.sender  # SMTP's grammar has read it
+    address = email_address if is_sender else address_in(email_address)
+    sender = sender_address and address_in(sender_address)
+    if not address or (sender_address and sender is None):
         return ("error", "not a mail address")
     answer = frame.host.callback(address, sender)
     return (answer.status, answer.message) if isinstance(answer, CallbackAnswer) else _awaited(answer)

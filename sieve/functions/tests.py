@@ -22,7 +22,7 @@ def false() -> bool:
     return False
 
 
-@sieve_function()
+@sieve_function(transparent=True)
 def ec_test(value: Value) -> Value:
     """Compare a value with a key: `ec_test :is "${verdict}" "fail"`.
 
