@@ -29,8 +29,7 @@ from proxy.modules.cidrdb.module import CIDRDB
 from proxy.modules.conntrol.module import CONNTROL
 from proxy.modules.dkim_validate.module import DKIM_VALIDATE, OPENDKIM
 from proxy.modules.dmarc.module import DMARC
-from proxy.modules.dnsbl.module import DNSBL
-from proxy.modules.dnsbl.momentum import DNS_RBL, URL_RIPPER
+from proxy.modules.dnsbl.module import DNS_RBL, DNSBL, URL_RIPPER
 from proxy.modules.greylist.module import GreylistModule
 from proxy.modules.inbound_audit.module import INBOUND_AUDIT
 from proxy.modules.iprev.module import IPREV

@@ -103,7 +103,7 @@ def reader_for(annotation: object) -> ValueReader:
         mark = marks[0] if marks else reader_for(arguments[0])
         return _by_kind(mark) if isinstance(mark, ValueKind) else mark
     if origin is Literal:
-        return _choice([str(choice) for choice in arguments], dict(zip(map(str, arguments), arguments, strict=True)))
+        return one_of({str(choice): choice for choice in arguments})
     if origin is tuple and len(arguments) == 2 and arguments[1] is Ellipsis:  # tuple[X, ...]
         return _list(reader_for(arguments[0]))
     if origin is Mapping and arguments[0] is str:
@@ -203,7 +203,8 @@ def _either(readers: Sequence[ValueReader]) -> ValueReader:
     return ValueReader(read, " or ".join(reader.wanted for reader in readers))
 
 
-def _choice(names: Sequence[str], values: Mapping[str, object]) -> ValueReader:
+def one_of(values: Mapping[str, object]) -> ValueReader:
+    """Return the reader of one of several words, each with its value."""
     by_name = {name.lower(): value for name, value in values.items()}
 
     def read(value: Value, reading: ReadContext) -> object:
@@ -211,10 +212,10 @@ def _choice(names: Sequence[str], values: Mapping[str, object]) -> ValueReader:
         if (reading.name.lower(), text.lower()) in catalogue().values and text.lower() not in by_name:
             raise NotOurs(errors.value_not_acted_on(reading.name, text, value.span))
         if text.lower() not in by_name:
-            raise Unreadable(errors.not_one_of(reading.name, text, names, value.span))
+            raise Unreadable(errors.not_one_of(reading.name, text, tuple(values), value.span))
         return by_name[text.lower()]
 
-    return ValueReader(read, "one of " + ", ".join(names))
+    return ValueReader(read, "one of " + ", ".join(values))
 
 
 def is_off(value: Value) -> bool:

@@ -23,7 +23,7 @@ from proxy.mail.session import Recipient, Session
 from proxy.mail.stuffing import StuffedBody, stuffed, unstuffed
 from proxy.modules.base import Module
 from proxy.modules.bounce_classifier.module import BOUNCE_CLASSIFIER, BOUNCE_CLASSIFIER_OVERRIDE
-from proxy.modules.dnsbl.momentum import URL_RIPPER
+from proxy.modules.dnsbl.module import URL_RIPPER
 from proxy.modules.services import NoCallbacks, Services
 from proxy.modules.sieve_policy.datasources import ScriptDatasources
 from proxy.modules.sieve_policy.effects import SessionControl, path_of

@@ -16,6 +16,7 @@ from proxy.base.tasks import TaskOwner, spawn
 from proxy.dns.noted import noting
 from proxy.dns.remembered import Answer, Remembered
 from proxy.modules.dnsbl.codes import octets_of, says_error, says_listed
+from proxy.modules.dnsbl.kinds import ADDRESSES
 from proxy.modules.dnsbl.zones import Zone
 
 log = get_logger()
@@ -87,10 +88,10 @@ class Health:
 
     async def _problem(self, zone: Zone) -> tuple[str, bool]:
         """Return what is wrong with a zone, or nothing, and whether it answered."""
-        checks = zone.options.checks
-        pairs = [_OF_ADDRESSES] if "client" in checks else []
+        checks = set(zone.options.checks)
+        pairs = [_OF_ADDRESSES] if checks & ADDRESSES else []
         name = zone.options.test_name
-        pairs += [((name, name.upper()), _NO_NAME)] if set(checks) - {"client"} else []
+        pairs += [((name, name.upper()), _NO_NAME)] if checks - ADDRESSES else []
         for (listed, listed_name), (free, free_name) in pairs:
             try:
                 async with asyncio.timeout(self._timeout):

@@ -1,95 +1,24 @@
-"""Asks all zones of a stanza at once, within one deadline, and adds up what they say."""
+"""Asks all zones of a stanza at once, within one deadline."""
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Sequence
 
 from proxy.base.tasks import TaskOwner, spawn
 from proxy.callback.limits.budgets import organisational
 from proxy.dns.remembered import Remembered
 from proxy.metrics.book import BOOK
 from proxy.metrics.table import DNSBL_ANSWERS, ZONE
-from proxy.modules.dnsbl.codes import Octets, octets_of, says_error, says_listed, weight_of
+from proxy.modules.dnsbl.codes import octets_of, says_error, says_listed, weight_of
 from proxy.modules.dnsbl.health import Health
+from proxy.modules.dnsbl.kinds import ADDRESSES, OF_MESSAGE, OF_SESSION
 from proxy.modules.dnsbl.questions import LONGEST_NAME, is_address, of_address, of_domain
+from proxy.modules.dnsbl.score import Hit
 from proxy.modules.dnsbl.zones import Zone
 
 MOST_FORWARD = 4
 """Addresses of a name that are looked up, if a zone wants them."""
-
-
-@dataclass(frozen=True, slots=True)
-class Hit:
-    """A listing."""
-
-    zone: Zone
-    what: str
-    """The address or name that is listed."""
-    question: str
-    """The name that was asked."""
-    answers: tuple[Octets, ...]
-    weight: int
-
-    @property
-    def keys(self) -> list[str]:
-        """The context variables that count it."""
-        options = self.zone.options
-        bits = [name for mask, name in options.bits if any(_shares(mask, each) for each in self.answers)]
-        return list(dict.fromkeys(bits + [name for octets, name in options.values if octets in self.answers]))
-
-    @property
-    def code(self) -> str:
-        """The answers, for the log."""
-        return " ".join([".".join(map(str, each)) for each in self.answers])
-
-
-def _shares(mask: Octets, octets: Octets) -> bool:
-    return any(one & other for one, other in zip(mask, octets, strict=True))
-
-
-@dataclass(frozen=True, slots=True)
-class Score:
-    """What all listings of a transaction come to."""
-
-    hits: tuple[Hit, ...] = ()
-    """The listings that count."""
-    allowed: tuple[Hit, ...] = ()
-    """Those of allow lists."""
-
-    @property
-    def total(self) -> int:
-        """The sum of the weights. A zone counts once, with its heaviest listing."""
-        weights: dict[str, int] = {}
-        for each in self.hits:
-            known = weights.get(each.zone.name, 0)
-            weights[each.zone.name] = each.weight if abs(each.weight) > abs(known) else known
-        return sum(weights.values())
-
-    @property
-    def heaviest(self) -> Hit:
-        """The listing that the client's reply names."""
-        return max(self.hits, key=lambda each: each.weight)
-
-    @property
-    def keys(self) -> Mapping[str, int]:
-        """How often each context variable was hit."""
-        counts: dict[str, int] = {}
-        for each in self.hits:
-            for name in each.keys:
-                counts[name] = counts.get(name, 0) + 1
-        return counts
-
-
-def scored(found: Iterable[Hit]) -> Score:
-    """Add up listings. If an allow list has the client, zones that honour it do not count."""
-    distinct = list({(each.zone.name, each.question): each for each in found}.values())
-    allowed = tuple([each for each in distinct if each.zone.options.allow])
-    rest = [each for each in distinct if not each.zone.options.allow]
-    if allowed:
-        rest = [each for each in rest if not each.zone.options.honor_whitelist]
-    return Score(tuple(rest), allowed)
 
 
 class Lists:
@@ -100,12 +29,14 @@ class Lists:
         self.zones, self._lookups, self._timeout = zones, lookups, timeout
         self.health = Health(zones, lookups, timeout, owner)
         self.owner = owner
-        if any(set(zone.options.checks) - {"client"} for zone in zones):
+        self.of_session = {name: kind for name, kind in OF_SESSION.items() if self._checks(name)}
+        """The kinds that a zone is asked about."""
+        self.of_message = {name: kind for name, kind in OF_MESSAGE.items() if self._checks(name)}
+        if any(set(zone.options.checks) - ADDRESSES for zone in zones):
             organisational("example.com")  # reads the Public Suffix List now: 0.3 s, in which no session goes on
         self._places = {zone.name: DNSBL_ANSWERS.table(BOOK.number(ZONE, zone.name)) for zone in zones}
 
-    def checks(self, kind: str) -> bool:
-        """Whether any zone is asked about this kind of subject."""
+    def _checks(self, kind: str) -> bool:
         return any(kind in zone.options.checks for zone in self.zones)
 
     async def look(self, kind: str, subjects: Sequence[str], most: int) -> list[Hit]:
@@ -174,5 +105,5 @@ class Lists:
 def _questions(zone: Zone, kind: str, what: str) -> list[str]:
     """Return what is put in front of the zone: an address backwards, or names."""
     if is_address(what):
-        return [of_address(what)] if kind == "client" or zone.options.addresses else []
+        return [of_address(what)] if kind in ADDRESSES or zone.options.addresses else []
     return of_domain(what, full=zone.options.names == "full")

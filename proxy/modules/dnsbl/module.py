@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Iterator, Mapping, Sequence
+from functools import partial, reduce
+from operator import or_
 from typing import cast
 from weakref import WeakKeyDictionary
 
@@ -13,7 +15,6 @@ from config.settings import ModuleSettings
 from proxy.base.log import get_logger, printable
 from proxy.base.tasks import spawn
 from proxy.dns.remembered import Remembered
-from proxy.dns.reverse import reverse
 from proxy.mail.authentication_results import publish
 from proxy.mail.evidence import Property, Result, report
 from proxy.mail.exemptions import all_are_exempt, recipient_is_exempt
@@ -21,10 +22,13 @@ from proxy.mail.session import Session
 from proxy.mail.validator import Hook, OnError, Uses, Validator
 from proxy.mail.verdict import PASS, Verdict
 from proxy.modules.base import Explained, Verdicts
-from proxy.modules.dnsbl.lists import Hit, Lists, Score, scored
+from proxy.modules.dnsbl.functions import ec_url_ripper
+from proxy.modules.dnsbl.kinds import OF_MESSAGE, OfSession
+from proxy.modules.dnsbl.lists import Lists
+from proxy.modules.dnsbl.momentum import DNS_RBL_SPEC, URL_RIPPER_SPEC, DnsRblOptions, UrlRipperOptions
 from proxy.modules.dnsbl.options import SPEC, DnsblOptions
 from proxy.modules.dnsbl.ripping import GIVEN_AS, Ripper
-from proxy.modules.dnsbl.subjects import subjects_of
+from proxy.modules.dnsbl.score import Hit, Score, scored
 from proxy.modules.dnsbl.words import defers, refuses
 from proxy.modules.services import Services
 from sieve.library import SieveFunction
@@ -34,7 +38,8 @@ log = get_logger()
 
 _GRACE_SECONDS = 1.0
 """Beyond the deadline that each look-up has of its own."""
-_OF_THE_MESSAGE = ("header", "url")
+_TELLING = (Phase.CONNECT, Phase.EHLO, Phase.MAILFROM, Phase.RCPTTO)
+"""The phases in which a client tells something."""
 _MOST_QUESTIONS = 200
 """Questions about one subject that is not the message: zones times names."""
 
@@ -54,6 +59,28 @@ class DnsblModule:
         return PreparedZones(loaded, options, tuple(_mistakes(loaded, options)))
 
 
+class ForeignModule:
+    """Prepares the stanzas of one of Momentum's modules."""
+
+    def __init__(self, spec: ModuleSpec, functions: Sequence[SieveFunction] = ()) -> None:
+        """Take the declaration."""
+        self.spec, self.functions = spec, functions
+
+    def prepare(self, loaded: ModuleSettings, present: frozenset[str]) -> PreparedZones:  # noqa: ARG002 - needs none
+        """Read the stanza as one of `dnsbl`."""
+        options = cast(UrlRipperOptions | DnsRblOptions, loaded.options).as_dnsbl()
+        return PreparedZones(loaded, options, [] if options.zones else [_no_base(loaded)])
+
+
+def _no_base(loaded: ModuleSettings) -> Diagnostic:
+    return Diagnostic(
+        f"{loaded.type} has no zone: nothing is looked up",
+        loaded.span,
+        hint='write base = "multi.example.org"',
+        severity=Severity.WARNING,
+    )
+
+
 class PreparedZones:
     """One stanza, of this module or of Momentum's."""
 
@@ -68,8 +95,12 @@ class PreparedZones:
 
     @property
     def reads_body(self) -> bool:
-        """Whether links are looked up."""
-        return not self._loaded.passive and any("url" in zone.options.checks for zone in self._options.zones)
+        """Whether what is in bodies is looked up, such as links."""
+        return not self._loaded.passive and any(
+            each in zone.options.checks and Need.BODY in kind.needs
+            for each, kind in OF_MESSAGE.items()
+            for zone in self._options.zones
+        )
 
     def validator(self, services: Services) -> Validator | None:
         """Return the hooks."""
@@ -80,7 +111,8 @@ class PreparedZones:
         lists = Lists(self._options.zones, lookups, self._options.timeout, background.owner)
         background.when_serving(lists.health.start)
         if serves_scripts:
-            services.given.setdefault(GIVEN_AS, []).append(Ripper(lists, self._options))
+            ripper = Ripper(lists.look, lists.of_message, self._options)
+            services.given.setdefault(GIVEN_AS, []).append(ripper)
         if self._loaded.passive:
             return None
         return DnsblValidator(self._loaded.name, self._options, lists, lookups)
@@ -125,7 +157,7 @@ class DnsblValidator:
         self._options, self.lists, self._lookups = options, lists, lookups
         self._exempt = frozenset(each.lower() for each in options.exempt_recipients)
         self._judges_at = Phase(options.reject_at)
-        self._reads_message = any(lists.checks(kind) for kind in _OF_THE_MESSAGE)
+        self._of_session, self._of_message = lists.of_session, lists.of_message
         self._sessions: WeakKeyDictionary[Session, _Asked] = WeakKeyDictionary()
         self._owner = lists.owner
         self.authenticates = any(zone.options.allow for zone in lists.zones)
@@ -136,14 +168,13 @@ class DnsblValidator:
 
     def hooks(self) -> Mapping[Phase, Hook]:
         """Ask as soon as something is known, and judge once."""
-        hooks: dict[Phase, Hook] = {Phase.CONNECT: self._connected}
-        if self.lists.checks("helo"):
-            hooks[Phase.EHLO] = self._greeted
-        if self.lists.checks("sender") or self._judges_at is Phase.MAILFROM:
-            hooks[Phase.MAILFROM] = self._sent
-        if self._judges_at is Phase.RCPTTO:
-            hooks[Phase.RCPTTO] = self._judge_recipient
-        if self._reads_message or self._judges_at is Phase.DATA or self.authenticates:
+        known = {kind.phase for kind in self._of_session.values()}
+        hooks: dict[Phase, Hook] = {
+            phase: self._judge_recipient if phase is Phase.RCPTTO else partial(self._told, phase)
+            for phase in _TELLING
+            if phase in known or phase is self._judges_at
+        }
+        if self._of_message or self._judges_at is Phase.DATA or self.authenticates:
             hooks[Phase.DATA] = self._judge_message
         return hooks
 
@@ -151,7 +182,7 @@ class DnsblValidator:
         """Read the message for what is in it."""
         if phase is not Phase.DATA:
             return Need.NOTHING
-        return Need.BODY | Need.HEADERS if self.lists.checks("url") else Need.HEADERS
+        return reduce(or_, [kind.needs for kind in self._of_message.values()], Need.HEADERS)
 
     async def explain(self, phase: Phase, session: Session, verdicts: Verdicts) -> Explained:  # noqa: ARG002 - asks no one
         """Say what it would ask: DNS is not asked here."""
@@ -166,31 +197,21 @@ class DnsblValidator:
 
     # ------------------------------------------------------------ asking
 
-    def _connected(self, session: Session) -> Verdict | Awaitable[Verdict]:
+    def _told(self, phase: Phase, session: Session) -> Verdict | Awaitable[Verdict]:
+        """Ask about what the client has told in a phase; judge if it is time."""
         if session.can_relay:
             return PASS
-        self._begin(session, "client", session.client_ip)
-        if self.lists.checks("ptr"):
-            self._begin(session, "ptr", session.client_ip)
-        return self._judged(session) if self._judges_at is Phase.CONNECT else PASS
+        self._begin(session, phase)
+        return self._judged(session) if phase is self._judges_at else PASS
 
-    def _greeted(self, session: Session) -> Verdict:
-        if not session.can_relay:
-            self._begin(session, "helo", session.host_name or "")
-        return PASS
-
-    def _sent(self, session: Session) -> Verdict | Awaitable[Verdict]:
-        if session.can_relay:
-            return PASS
-        self._begin(session, "sender", session.transaction.reverse_path.domain)
-        return self._judged(session) if self._judges_at is Phase.MAILFROM else PASS
-
-    def _begin(self, session: Session, kind: str, subject: str) -> None:
-        """Ask about a subject, unless this session has."""
+    def _begin(self, session: Session, *phases: Phase) -> None:
+        """Ask about what is known from these phases, unless this session has."""
         looking = self._asked(session).looking
-        if subject and (kind, subject) not in looking and self.lists.checks(kind):
-            work = self._names_listed(subject) if kind == "ptr" else self.lists.look(kind, [subject], _MOST_QUESTIONS)
-            looking[kind, subject] = spawn(work, name=f"dnsbl {session.id}", owner=self._owner)
+        for name, kind in self._of_session.items():
+            for subject in kind.subjects(session) if kind.phase in phases else ():
+                if subject and (name, subject) not in looking:
+                    work = self._look(name, kind, subject)
+                    looking[name, subject] = spawn(work, name=f"dnsbl {session.id}", owner=self._owner)
 
     def _asked(self, session: Session) -> _Asked:
         asked = self._sessions.get(session)
@@ -198,28 +219,26 @@ class DnsblValidator:
             asked = self._sessions[session] = _Asked(session.client_ip)
         return asked
 
-    async def _names_listed(self, address: str) -> list[Hit]:
-        """Ask about the name that leads back to the client."""
-        try:
-            async with asyncio.timeout(self._options.timeout):
-                found = await reverse(address, self._lookups)
-        except TimeoutError:
-            return []
-        return await self.lists.look("ptr", [found.name], _MOST_QUESTIONS) if found.status == "pass" else []
+    async def _look(self, name: str, kind: OfSession, subject: str) -> list[Hit]:
+        """Ask all zones about a subject, or about the names that it leads to."""
+        found: Sequence[str] = [subject]
+        if kind.names is not None:
+            try:
+                async with asyncio.timeout(self._options.timeout):
+                    found = await kind.names(subject, self._lookups)
+            except TimeoutError:
+                return []
+        return await self.lists.look(name, found, _MOST_QUESTIONS)
 
     # ------------------------------------------------------------ judging
 
     def _judge_recipient(self, session: Session) -> Verdict | Awaitable[Verdict]:
-        if session.can_relay or recipient_is_exempt(session, self._exempt):
-            return PASS
-        if self.lists.checks("recipient") and session.current_recipient is not None:
-            self._begin(session, "recipient", session.current_recipient.path.domain)
-        return self._judged(session)
+        return PASS if recipient_is_exempt(session, self._exempt) else self._told(Phase.RCPTTO, session)
 
     def _judge_message(self, session: Session) -> Verdict | Awaitable[Verdict]:
         if self.authenticates:
             publish(session)
-        if not self._reads_message and self._judges_at is not Phase.DATA:
+        if not self._of_message and self._judges_at is not Phase.DATA:
             return PASS
         if session.can_relay or all_are_exempt(session, self._exempt):
             return PASS
@@ -227,10 +246,11 @@ class DnsblValidator:
 
     async def _judged(self, session: Session, *, whole: bool = False) -> Verdict:
         """Wait for the listings, and judge them."""
-        self._begin(session, "client", session.client_ip)  # unless connect did: authentication may have been undone
+        self._begin(session, Phase.CONNECT)  # unless connect did: authentication may have been undone
         asked = self._asked(session)
-        looking = [task for (kind, subject), task in asked.looking.items() if self._is_current(session, kind, subject)]
-        found = await self._of_the_message(session) if whole and self._reads_message else []
+        kinds, asking = self._of_session, asked.looking
+        looking = [task for (name, subject), task in asking.items() if kinds[name].counts(session, subject)]
+        found = await self._of_the_message(session) if whole and self._of_message else []
         hits: list[Hit] = []
         if looking:
             done, _ = await asyncio.wait(looking, timeout=self._options.timeout + _GRACE_SECONDS)
@@ -241,26 +261,14 @@ class DnsblValidator:
         self._note(session, asked, score)
         return await self._decision(score)
 
-    def _is_current(self, session: Session, kind: str, subject: str) -> bool:
-        """Whether a subject belongs to this transaction: the session may have had another EHLO or sender."""
-        if kind == "helo":
-            return subject == session.host_name
-        if kind == "sender":
-            return subject == session.transaction.reverse_path.domain
-        if kind == "recipient":
-            recipients = [*session.transaction.recipients, session.current_recipient]
-            return subject in [each.path.domain for each in recipients if each is not None]
-        return True
-
     async def _of_the_message(self, session: Session) -> list[Hit]:
         """Ask about what is in the message."""
         message, most = session.transaction.message, self._options.max_lookups
         if message is None:
             return []
         fields = self._options.address_headers
-        kinds = [kind for kind in _OF_THE_MESSAGE if self.lists.checks(kind)]
-        subjects = [await subjects_of(message, kind, fields) for kind in kinds]
-        looking = [self.lists.look(kind, each, most) for kind, each in zip(kinds, subjects, strict=True)]
+        found = [(name, await kind.find(message, fields)) for name, kind in self._of_message.items()]
+        looking = [self.lists.look(name, subjects, most) for name, subjects in found]
         return [hit for hits in await asyncio.gather(*looking) for hit in hits]
 
     def _note(self, session: Session, asked: _Asked, score: Score) -> None:
@@ -304,3 +312,5 @@ def _allowed(hit: Hit) -> Result:
 
 
 DNSBL = DnsblModule()
+URL_RIPPER = ForeignModule(URL_RIPPER_SPEC, functions=(ec_url_ripper,))
+DNS_RBL = ForeignModule(DNS_RBL_SPEC)

@@ -5,24 +5,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from typing import Annotated, Literal, cast
 
 from pydantic import AfterValidator
 
-from config.diagnostics import Diagnostic, Severity
 from config.language.nodes import List, Value
 from config.schema.options import Options, option
 from config.schema.readers import ReadContext, ValueReader, scalar
 from config.schema.specs import ModuleSpec
 from config.schema.values import Endpoint, Seconds
-from config.settings import ModuleSettings
-from proxy.modules.dnsbl.functions import ec_url_ripper
-from proxy.modules.dnsbl.module import PreparedZones
 from proxy.modules.dnsbl.options import DnsblOptions
 from proxy.modules.dnsbl.zones import KeysValue, Zone, ZoneOptions, ZonesValue, zone_of
 from proxy.options.names import field_names
-from sieve.library import SieveFunction
 
 
 def _read_base(value: Value, reading: ReadContext) -> str:
@@ -106,38 +100,12 @@ class DnsRblOptions(Options):
         return DnsblOptions(zones=(*base, *self.zones), timeout=self.timeout)
 
 
-class ForeignModule:
-    """Prepares the stanzas of one of the two."""
-
-    def __init__(self, spec: ModuleSpec, functions: Sequence[SieveFunction] = ()) -> None:
-        """Take the declaration."""
-        self.spec, self.functions = spec, functions
-
-    def prepare(self, loaded: ModuleSettings, present: frozenset[str]) -> PreparedZones:  # noqa: ARG002 - needs none
-        """Read the stanza as one of `dnsbl`."""
-        options = cast(UrlRipperOptions | DnsRblOptions, loaded.options)
-        diagnostics = [] if options.as_dnsbl().zones else [_no_base(loaded)]
-        return PreparedZones(loaded, options.as_dnsbl(), diagnostics)
-
-
-def _no_base(loaded: ModuleSettings) -> Diagnostic:
-    return Diagnostic(
-        f"{loaded.type} has no zone: nothing is looked up",
-        loaded.span,
-        hint='write base = "multi.example.org"',
-        severity=Severity.WARNING,
-    )
-
-
-URL_RIPPER = ForeignModule(
-    ModuleSpec(
-        type="url_ripper",
-        options=UrlRipperOptions,
-        lines=("Validate validate/policy_tools", "Validate validate/url_ripper"),
-        summary="Momentum's url_ripper: counts what one zone lists: the client, its names and the links in its mail.",
-    ),
-    functions=(ec_url_ripper,),
+URL_RIPPER_SPEC = ModuleSpec(
+    type="url_ripper",
+    options=UrlRipperOptions,
+    lines=("Validate validate/policy_tools", "Validate validate/url_ripper"),
+    summary="Momentum's url_ripper: counts what one zone lists: the client, its names and the links in its mail.",
 )
-DNS_RBL = ForeignModule(
-    ModuleSpec(type="dns_rbl", options=DnsRblOptions, summary="Momentum's dns_rbl: refuses clients that a zone lists.")
+DNS_RBL_SPEC = ModuleSpec(
+    type="dns_rbl", options=DnsRblOptions, summary="Momentum's dns_rbl: refuses clients that a zone lists."
 )

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 from proxy.mail.session import Session
-from proxy.modules.dnsbl.lists import Hit, Lists
+from proxy.modules.dnsbl.kinds import OfMessage
 from proxy.modules.dnsbl.options import DnsblOptions
-from proxy.modules.dnsbl.subjects import subjects_of
+from proxy.modules.dnsbl.score import Hit
 
 GIVEN_AS = "url_ripper"
 """The name under which the function finds it, and the type of its stanza."""
@@ -18,7 +18,9 @@ GIVEN_AS = "url_ripper"
 class Ripper:
     """Asks when a script does."""
 
-    lists: Lists
+    look: Callable[[str, Sequence[str], int], Awaitable[Sequence[Hit]]]
+    """Asks the zones about a kind and its subjects; the number limits the questions."""
+    kinds: Mapping[str, OfMessage]
     options: DnsblOptions
 
     async def __call__(self, session: Session) -> Mapping[str, Sequence[str]]:
@@ -28,10 +30,10 @@ class Ripper:
             return {}
         hits: list[Hit] = []
         room = self.options.max_lookups
-        for kind in ("header", "url"):
-            subjects = (await subjects_of(message, kind, self.options.address_headers))[:room]
+        for name, kind in self.kinds.items():
+            subjects = (await kind.find(message, self.options.address_headers))[:room]
             room -= len(subjects)
-            hits += await self.lists.look(kind, subjects, self.options.max_lookups)
+            hits += await self.look(name, subjects, self.options.max_lookups)
         found: dict[str, list[str]] = {}
         for hit in hits:
             for key in hit.keys:

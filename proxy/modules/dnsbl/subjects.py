@@ -21,12 +21,19 @@ _INLINE = 1 << 10
 """Octets of address fields that are read on the event loop, in up to 1 ms; more are read in a thread."""
 
 
-async def subjects_of(message: Message, kind: str, fields: Sequence[str]) -> Sequence[str]:
-    """Return the hosts of a message's links (`url`), or the domains in its address fields (`header`)."""
-    if kind == "header":
-        return await _address_domains(message, fields)
+async def linked_hosts(message: Message, _fields: Sequence[str]) -> Sequence[str]:
+    """Return the hosts of a message's links."""
     raw = await message.beginning(MOST_OCTETS)
     return await settled(beside_the_loop(len(raw), lambda: links_of(mime.structure(raw)).hosts))
+
+
+async def address_domains_in(message: Message, fields: Sequence[str]) -> Sequence[str]:
+    """Return the domains in a message's address fields."""
+
+    def read() -> Sequence[str]:
+        return address_domains(_beginnings([body for name in fields for body in message.header(name)]))
+
+    return await in_thread(ThreadPool.CONTENT, read) if message.exceeds(_INLINE, *fields) else read()
 
 
 def _beginnings(bodies: Sequence[str]) -> list[str]:
@@ -38,10 +45,3 @@ def _beginnings(bodies: Sequence[str]) -> list[str]:
         if not room:
             break
     return found
-
-
-async def _address_domains(message: Message, names: Sequence[str]) -> Sequence[str]:
-    def read() -> Sequence[str]:
-        return address_domains(_beginnings([body for name in names for body in message.header(name)]))
-
-    return await in_thread(ThreadPool.CONTENT, read) if message.exceeds(_INLINE, *names) else read()

@@ -6,7 +6,7 @@ import re
 
 from proxy.mail import replies
 from proxy.mail.replies import Reply
-from proxy.modules.dnsbl.lists import Hit
+from proxy.modules.dnsbl.score import Hit
 
 LONGEST_TEXT = 400
 """Characters of a zone's own text."""

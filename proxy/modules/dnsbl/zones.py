@@ -14,11 +14,12 @@ from config.language.nodes import Dictionary, List, Scalar, Value
 from config.naming import unknown
 from config.schema.declared import declared, names_of
 from config.schema.options import Options, option
-from config.schema.readers import ReadContext, Unreadable, ValueReader, described, reader_for, scalar
+from config.schema.readers import ReadContext, Unreadable, ValueReader, described, one_of, reader_for, scalar
 from config.schema.values import Endpoint
 from proxy.modules.dnsbl.codes import BadCode, CodePattern, Octets, octets_of, pattern
+from proxy.modules.dnsbl.kinds import KINDS
 
-Check = Literal["client", "helo", "ptr", "sender", "recipient", "header", "url"]
+CheckValue = Annotated[str, one_of({name: name for name in KINDS})]
 
 _ZONE = re.compile(r"(?:[a-z0-9_](?:[a-z0-9_-]{0,61}[a-z0-9_])?\.)+[a-z0-9](?:[a-z0-9-]{0,61}[a-z0-9])?")
 _LONGEST_ZONE = 190
@@ -78,7 +79,7 @@ KeysValue = Annotated[
 class ZoneOptions(Options):
     """The options of one zone."""
 
-    checks: tuple[Check, ...] = option(("client",), doc="What is looked up in the zone.")
+    checks: tuple[CheckValue, ...] = option(("client",), doc="What is looked up in the zone.")
     weight: int = option(1, zero="off", doc="What a listing adds to the score; below 0 for an allow list.")
     allow: bool = option(False, doc="An allow list: what it lists is not refused, whatever other zones say.")
     codes: CodesValue = option((), doc="Answers that count, as a list, or a dictionary with their weights. Empty: all.")

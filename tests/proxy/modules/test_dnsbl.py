@@ -4,22 +4,24 @@ from __future__ import annotations
 
 import asyncio
 import time
+from collections.abc import Sequence
 from pathlib import Path
 from types import SimpleNamespace
-from typing import get_args
 
 import pytest
 from structlog.testing import capture_logs
 
 from proxy.app import load_service
 from proxy.base.tasks import TaskOwner
+from proxy.mail.message import Message
 from proxy.mail.session import Session
-from proxy.modules.dnsbl import health
+from proxy.modules.dnsbl import health, lists
 from proxy.modules.dnsbl.codes import pattern
+from proxy.modules.dnsbl.kinds import KINDS, OF_MESSAGE, OF_SESSION, OfMessage, OfSession
 from proxy.modules.dnsbl.lists import Lists
 from proxy.modules.dnsbl.module import DnsblValidator
 from proxy.modules.dnsbl.options import DnsblOptions
-from proxy.modules.dnsbl.zones import Check, Zone, ZoneOptions
+from proxy.modules.dnsbl.zones import Zone, ZoneOptions
 from sieve.phases import Phase
 from tests.proxy.modules.test_mail_loop import CORE
 from tests.support.lookups import Records, Zonefile, asked, has_message, stranger, working
@@ -185,7 +187,7 @@ async def test_names_are_looked_up_in_the_zones_for_them(kind: str, question: st
     assert await other.reply(stranger(TO_BOB, helo="mx.helo.test", sender="a@mail.sender.test")) == ""
 
 
-@pytest.mark.parametrize("kind", get_args(Check))
+@pytest.mark.parametrize("kind", KINDS)
 async def test_every_kind_of_check_asks_its_zone_and_is_on_the_page(kind: str) -> None:
     records = {("192.0.2.1", "PTR"): ["mx.name.test"], ("mx.name.test", "A"): ["192.0.2.1"]}
     session = stranger(TO_BOB, helo="mx.helo.test", sender="a@sender.test")
@@ -195,7 +197,28 @@ async def test_every_kind_of_check_asks_its_zone_and_is_on_the_page(kind: str) -
     assert [name for name, _ in stage.names.asked if name.endswith(f".{BAD}")]
     page = (Path(__file__).parents[3] / "docs" / "blocklists.md").read_text()
     (row,) = [line for line in page.splitlines() if line.startswith("| `checks` |")]
-    assert f"`{kind}`" in row
+    assert f"`{kind}`" in row, "add it to docs/blocklists.md"
+
+
+async def _message_id_domain(message: Message, _fields: Sequence[str]) -> Sequence[str]:
+    return [body.strip("<> ").rpartition("@")[2] for body in message.header("Message-ID")]
+
+
+async def test_a_new_kind_of_check_is_one_row(monkeypatch: pytest.MonkeyPatch) -> None:
+    own = OfSession(Phase.MAILFROM, lambda session: [session.transaction.reverse_path.local_part + ".test"])
+    monkeypatch.setattr(lists, "OF_SESSION", {**OF_SESSION, "user": own})
+    monkeypatch.setattr(lists, "OF_MESSAGE", {**OF_MESSAGE, "message_id": OfMessage(_message_id_domain)})
+    stage = Stage({("odd.test.bad.test", "A"): ["127.0.0.2"]}, zone(checks=("user", "message_id"), test=False))
+    for sender, field, said in (("odd@sender.test", "x@fine.test", "554"), ("a@sender.test", "x@odd.test", "554"),
+                                ("a@sender.test", "x@fine.test", "")):  # fmt: skip
+        session = has_message(stranger(TO_BOB, sender=sender), f"Message-ID: <{field}>\r\n\r\nx\r\n".encode())
+        assert (await stage.reply(session, *ALL, Phase.DATA))[:3] == said, (sender, field)
+
+
+async def test_recipients_are_looked_up_also_if_the_message_is_judged() -> None:
+    stage = Stage({("example.com.bad.test", "A"): ["127.0.0.2"]}, zone(checks=("recipient",)), reject_at="data")
+    session = has_message(stranger(TO_BOB), b"Subject: x\r\n\r\nx\r\n")
+    assert (await stage.reply(session, *ALL, Phase.DATA)).startswith("554 5.7.1 example.com is listed")
 
 
 async def test_a_name_that_does_not_lead_back_is_not_looked_up() -> None:

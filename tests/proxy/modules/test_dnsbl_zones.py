@@ -12,7 +12,8 @@ import pytest
 from proxy.base.tasks import TaskOwner
 from proxy.dns.remembered import Remembered
 from proxy.dns.resolver import Resolver
-from proxy.modules.dnsbl.lists import Lists, scored
+from proxy.modules.dnsbl.lists import Lists
+from proxy.modules.dnsbl.score import scored
 from proxy.modules.dnsbl.zones import Zone, ZoneOptions
 from tests.support.nameserver import ScriptedNameserver
 
