@@ -113,18 +113,15 @@ _TAG_NAMES = (
 _TAGS = frozenset(_TAG_NAMES.split())
 
 
-def call_as_argument(span: Span) -> Diagnostic:
-    """A bare word among the arguments."""
+def call_as_argument(span: Span, *, has_values: bool = True) -> Diagnostic:
+    """A bare word among the arguments. In Sieve++, functions have values (`has_values`)."""
     word = span.text.lower()
     if word in _JOINS:
         return error(f"{span.text} does not join tests", span, f"write {_JOINS[word]} (TEST, TEST)")
     if word in _TAGS:
         return error(f"{cut(span.text)} cannot be an argument", span, f"write :{word}")
-    return error(
-        f"{cut(span.text)} cannot be an argument",
-        span,
-        "assign a function's result to a variable first; put plain text in double quotes",
-    )
+    value = "assign a function's result to a variable first; " if has_values else ""
+    return error(f"{cut(span.text)} cannot be an argument", span, f"{value}put plain text in double quotes")
 
 
 def index_holds_one_value(span: Span, variable: str) -> Diagnostic:

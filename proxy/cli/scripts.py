@@ -94,9 +94,9 @@ def _compiled(
         traced=traced,
     )
     exits.show(compiled.diagnostics)
+    exits.show(tuple(failing_inclusions(compiled.draft)))
     if compiled.script is None:
         raise typer.Exit(exits.SCRIPT)
-    exits.show(tuple(failing_inclusions(compiled.script)))
     return compiled.script
 
 

@@ -115,7 +115,9 @@ class Binder:
             return None
         tags = _Tags()
         positional = self._take_tags(call, function, role, tags)
-        if has_errors(self._diagnostics[before:]):
+        if call.is_cut:
+            self._excess(function, positional, key=self._compares(function, role, tags, len(positional)))
+        if call.is_cut or has_errors(self._diagnostics[before:]):
             return None
         key = None
         if self._compares(function, role, tags, len(positional)):
@@ -142,7 +144,8 @@ class Binder:
             return False
         is_test = function.result is Result.TEST or (self._strict and function.result is Result.VALUE)
         if is_test and role is CallRole.STATEMENT:
-            self._diagnostics.append(errors.test_as_statement(call.name, call.name_span))
+            if not call.has_block:
+                self._diagnostics.append(errors.test_as_statement(call.name, call.name_span))
             return False
         return True
 
@@ -178,23 +181,42 @@ class Binder:
         before = len(self._diagnostics)
         rest = list(reversed(call.arguments))
         compared = role is CallRole.TEST and not (self._strict and function.result is Result.TEST)
+        lacking = False
         while rest:
             argument = rest.pop()
             if not isinstance(argument, nodes.Tag):
                 positional.append(argument)
                 continue
-            if self._strict and positional and not has_errors(self._diagnostics[before:]):
-                self._diagnostics.append(errors.late_tag(argument.name, argument.span))
-            if argument.name in function.bare and _is_bare(call, rest, function.bare[argument.name]):
-                tags.own[argument.name] = None
-            elif argument.name in function.tags:
-                self._own_tag(argument, function.tags[argument.name], rest, tags)
-            elif argument.name in ADDRESS_PARTS and function.address_part:
-                self._only_one(argument, tags.part)
-                tags.part = argument
-            elif not compared or not self._comparing(argument, rest, tags):
+            is_late = self._strict and bool(positional) and not has_errors(self._diagnostics[before:])
+            found = len(self._diagnostics)
+            if not self._known_tag(call, function, argument, rest, tags, compared=compared) and not lacking:
                 self._unknown_tag(argument, function, compared=compared)
+            lacking = has_errors(self._diagnostics[found:])
+            if is_late and not lacking:
+                self._diagnostics.append(errors.late_tag(argument.name, argument.span))
         return positional
+
+    def _known_tag(
+        self,
+        call: nodes.Call,
+        function: SieveFunction,
+        tag: nodes.Tag,
+        rest: list[nodes.Argument],
+        tags: _Tags,
+        *,
+        compared: bool,
+    ) -> bool:
+        """Take a tag and its value from `rest`; tell whether the call can have the tag."""
+        if tag.name in function.bare and _is_bare(call, rest, function.bare[tag.name]):
+            tags.own[tag.name] = None
+        elif tag.name in function.tags:
+            self._own_tag(tag, function.tags[tag.name], rest, tags)
+        elif tag.name in ADDRESS_PARTS and function.address_part:
+            self._only_one(tag, tags.part)
+            tags.part = tag
+        else:
+            return compared and self._comparing(tag, rest, tags)
+        return True
 
     def _comparing(self, tag: nodes.Tag, rest: list[nodes.Argument], tags: _Tags) -> bool:
         """Take a tag of a comparison; tell whether it is one."""
@@ -274,8 +296,13 @@ class Binder:
             spaced = next((argument for argument in positional if _is_spaced_index(argument)), None)
             taken = spaced.span.text.partition("[")[0].strip() if spaced is not None else ""
             self._diagnostics.append(errors.too_few_arguments(function.name, call.name_span, missing, taken))
-        elif function.most is not None and len(positional) > function.most:
-            span = positional[function.most].span.to(positional[-1].span)
+        else:
+            self._excess(function, positional)
+
+    def _excess(self, function: SieveFunction, positional: list[nodes.Expression], *, key: bool = False) -> None:
+        """Check that there are not too many arguments. A `key` may be among them."""
+        if function.most is not None and len(positional) > function.most + key:
+            span = positional[function.most + key].span.to(positional[-1].span)
             self._diagnostics.append(errors.too_many_arguments(function.name, span, function.most))
 
     def _types(self, function: SieveFunction, positional: list[nodes.Expression], tags: _Tags) -> None:

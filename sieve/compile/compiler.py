@@ -43,6 +43,8 @@ class Compiled:
 
     script: Script | None
     diagnostics: tuple[Diagnostic, ...]
+    draft: Script
+    """The script, even if it has errors and must not run."""
 
 
 def compile_script(
@@ -72,8 +74,6 @@ def compile_script(
     checked = language.checker(phase, functions, modules, settings).run(tree)
     diagnostics += [diagnostic for diagnostic in checked.diagnostics if not _is_echo(diagnostic, diagnostics)]
     body = Compiler(checked.calls, diagnostics, settings, traced=traced, captures=language.captures).block(tree)
-    if has_errors(diagnostics):
-        return Compiled(None, tuple(diagnostics))
     again = functools.partial(compile_script, phase=phase, library=library, modules=modules, settings=settings)
     script = Script(
         name=source.name,
@@ -95,7 +95,7 @@ def compile_script(
         includes=includes,
         compile_included=functools.partial(again, includes=includes, traced=traced, dialect=dialect),
     )
-    return Compiled(script, tuple(diagnostics))
+    return Compiled(None if has_errors(diagnostics) else script, tuple(diagnostics), script)
 
 
 def _inclusions(here: str, calls: Iterable[Bound]) -> tuple[Inclusion, ...]:

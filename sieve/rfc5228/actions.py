@@ -5,7 +5,7 @@ from __future__ import annotations
 from sieve.library import Ended, Lines, sieve_function
 from sieve.message.addresses import outbound_address
 from sieve.phases import Effect
-from sieve.rfc5228.state import state_of
+from sieve.rfc5228.state import deliver, state_of
 from sieve.run import reasons
 from sieve.run.runtime import Frame
 from sieve.run.values import ScriptError
@@ -22,6 +22,7 @@ def require(capabilities: tuple[str, ...]) -> None:
 def keep(frame: Frame) -> None:
     """Relay the message to its recipients (RFC 5228, 4.3)."""
     state_of(frame).kept = True
+    deliver(frame)
 
 
 @sieve_function(dialect="rfc5228", effect=Effect.RECIPIENT)
@@ -55,6 +56,7 @@ def redirect(frame: Frame, address: str, *, copy: bool = False) -> None:
     state.redirects.append(sieve_address(address))
     state.kept = kept
     state.cancelled = state.cancelled or not copy
+    deliver(frame)
 
 
 @sieve_function(dialect="rfc5228", extension="reject")

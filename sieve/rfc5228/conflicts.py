@@ -1,4 +1,4 @@
-"""Rejections that meet other actions on every path: a second one (RFC 5429, 2.4), and one beside a delivery.
+"""Actions that meet others on every path: rejections (RFC 5429, 2.4), and edits after a delivery (RFC 5293, 7).
 
 Only what the text of the script shows: no test is evaluated. A rejection in an included script is not seen.
 """
@@ -13,6 +13,7 @@ from sieve.syntax import nodes
 
 _REFUSING = frozenset({"reject", "ereject"})
 _DELIVERING = frozenset({"keep", "redirect", "fileinto"})
+_EDITING = frozenset({"addheader", "deleteheader"})
 _ENDING = frozenset({"stop", "return"})
 
 _Done = dict[str, nodes.Call]
@@ -62,3 +63,6 @@ class Conflicts:
             if refused is not None:
                 self._report(errors.rejected_too(call.name, call.name_span, refused.name))
             done.setdefault("delivered", call)
+        elif call.name in _EDITING and delivered is not None and "edited" not in done:
+            done["edited"] = call
+            self._report(errors.edited_late(call.name, call.name_span, delivered.name))

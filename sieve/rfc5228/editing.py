@@ -7,7 +7,7 @@ import re
 from sieve.library import sieve_function
 from sieve.message.encoded_words import decoded_words
 from sieve.phases import Effect, Need
-from sieve.rfc5228.state import state_of, written
+from sieve.rfc5228.state import deliver, state_of, written
 from sieve.rfc5228.tests import positive
 from sieve.run import reasons
 from sieve.run.backtracking import any_pattern
@@ -174,3 +174,4 @@ def fileinto(frame: Frame, mailbox: str, *, copy: bool = False, create: bool = F
     state = state_of(frame)
     state.kept = True
     state.folders.append(mailbox_name(mailbox))
+    deliver(frame)

@@ -66,6 +66,12 @@ def rejected_too(name: str, span: Span, rejection: str) -> Diagnostic:
     return warning(f"{name} has no effect beside {rejection}: the message is rejected", span)
 
 
+def edited_late(name: str, span: Span, delivery: str) -> Diagnostic:
+    """`addheader` after `redirect`: each wants another header section (RFC 5293, 7), and a message has one."""
+    message = f"{name} comes after {delivery}, but all recipients get the same header section"
+    return warning(message, span, f"move it above {delivery}")
+
+
 def no_mailboxes(names: Iterable[str], span: Span, *, files: bool) -> Diagnostic:
     """Actions and tests that need a mailbox or a user."""
     message = f"{listed(names)}: a proxy has no mailboxes: use redirect or addheader"

@@ -11,7 +11,7 @@ import re
 from config.diagnostics import Diagnostic, Source
 from sieve.rfc5228 import errors
 from sieve.syntax import nodes
-from sieve.syntax.lexer import ScriptToken, TokenKind
+from sieve.syntax.lexer import LARGEST_UNSIGNED, ScriptToken, TokenKind
 from sieve.syntax.macros import Part, VariablePart
 from sieve.syntax.parser import Parser
 
@@ -28,6 +28,9 @@ _LAST_SCALAR, _FIRST_SURROGATE, _LAST_SURROGATE = 0x10FFFF, 0xD800, 0xDFFF
 
 class StandardParser(Parser):
     """Reads a standard script and remembers the extensions required so far."""
+
+    _largest = LARGEST_UNSIGNED
+    _has_values = False
 
     def __init__(self, source: Source) -> None:
         """Prepare to read `source`."""

@@ -28,6 +28,8 @@ class StandardState:
     """What `duplicate` remembers if the message is accepted: keys of the store, and seconds."""
     before: object = None
     """The header section before the run, if the script may change it."""
+    delivered: list[object] = field(default_factory=list)
+    """The different header sections with which actions delivered the message, if the script may change them."""
     now: float | None = None
     """The time of all `currentdate` tests (RFC 5260, 5)."""
     returned: bool = False
@@ -42,6 +44,14 @@ def begin(frame: Frame) -> None:
     frame.dialect_state = StandardState()
     if Effect.MESSAGE in frame.script.effects and frame.host.message is not None:
         state_of(frame).before = frame.host.edits.mark()
+
+
+def deliver(frame: Frame) -> None:
+    """Note the header section that an action delivers (RFC 5293, 7)."""
+    state = state_of(frame)
+    if state.before is not None:
+        mark = frame.host.edits.mark()
+        state.delivered += [] if mark in state.delivered[-1:] else [mark]
 
 
 def undo(frame: Frame) -> None:
@@ -65,6 +75,7 @@ def finish(frame: Frame) -> None:
     """Apply the decisions: change the envelope, and discard the message if nothing keeps it."""
     state = state_of(frame)
     stays = state.kept or not state.cancelled
+    _settle_headers(frame, state)
     for number, address in enumerate(dict.fromkeys(state.redirects)):
         if number == 0 and not stays:
             frame.host.envelope.redirect(address)
@@ -75,6 +86,13 @@ def finish(frame: Frame) -> None:
         _tell_folders(frame, state.folders)
     if state.seen and not frame.replied:
         frame.host.duplicates.remember(state.seen)
+
+
+def _settle_headers(frame: Frame, state: StandardState) -> None:
+    """Take back changes after the last delivery. If deliveries differ, all get the last header section: it is one."""
+    keeps_at_end = not state.cancelled and not state.kept
+    if len(state.delivered) == 1 and not keeps_at_end:
+        frame.host.edits.go_back(state.delivered[0])
 
 
 def _tell_folders(frame: Frame, folders: list[str]) -> None:

@@ -73,6 +73,17 @@ class Cursor:
                 break
         return True
 
+    def _skip_arguments(self) -> None:
+        """Skip a word among arguments, and all that may be its own arguments."""
+        depth = 0
+        while True:
+            depth += self._is("(") - self._is(")")
+            self._advance()
+            if self._token.kind is TokenKind.END or self._token.leads or any(map(self._is, ";{}")):
+                return
+            if depth == 0 and (self._is(")") or self._is(",")):
+                return
+
     def _advance(self) -> ScriptToken:
         self._last = self._token
         if self._token.kind is not TokenKind.END:

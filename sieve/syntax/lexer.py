@@ -27,6 +27,9 @@ _FACTOR = {"": 1, "K": 1 << 10, "M": 1 << 20, "G": 1 << 30}
 LARGEST_NUMBER = (1 << 63) - 1
 """Numbers have 64 bits, as in Momentum."""
 
+LARGEST_UNSIGNED = (1 << 64) - 1
+"""Standard Sieve has no negative numbers."""
+
 _LONGEST_NUMBER = 40
 """Maximum digits; a longer number is always out of range."""
 
@@ -95,10 +98,13 @@ _SKIP = {TokenKind.WORD: 0, TokenKind.TAG: 1, TokenKind.VARIABLE: 1}
 class ScriptLexer:
     """Splits one source into tokens, which `run` returns."""
 
-    def __init__(self, source: Source) -> None:
+    def __init__(self, source: Source, largest: int = LARGEST_NUMBER) -> None:
         self._source = source
+        self._largest = largest
         self._found = Tokens()
         self._leads = True
+        self._stray: Span | None = None
+        """The last characters that begin no token."""
 
     def run(self) -> Tokens:
         """Return all tokens, up to a string or comment that never ends."""
@@ -149,7 +155,7 @@ class ScriptLexer:
             return self._add(TokenKind.NUMBER, start, end, 0)
         value: int | float = float(digits) if "." in digits else int(digits)
         value *= _FACTOR[unit]
-        if abs(value) > LARGEST_NUMBER:
+        if abs(value) > self._largest:
             self._report(errors.number_too_large(self._span(start, end)))
             value = 0
         return self._add(TokenKind.NUMBER, start, end, value)
@@ -180,7 +186,15 @@ class ScriptLexer:
             return self._add(TokenKind.WORD, start, end, self._source.text[start:end])
         if self._source.text.startswith("//", start):
             return self._slashes(start)
-        self._report(errors.stray_characters(self._span(start, end)))
+        return self._stray_characters(start, end)
+
+    def _stray_characters(self, start: int, end: int) -> int:
+        """Report characters that begin no token. Those that only blanks separate are one mistake."""
+        if self._stray is not None and not self._source.text[self._stray.end : start].strip(" \t"):
+            self._found.diagnostics.pop()
+            start = self._stray.start
+        self._stray = self._span(start, end)
+        self._report(errors.stray_characters(self._stray))
         return end
 
     def _slashes(self, start: int) -> int:

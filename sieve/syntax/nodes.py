@@ -75,6 +75,10 @@ class Call(Node):
     name: str
     name_span: Span
     arguments: tuple[Argument, ...]
+    is_cut: bool = False
+    """Whether there are more arguments, which could not be read; the error is already reported."""
+    has_block: bool = False
+    """Whether a block follows, which only `if` can have; the error is already reported."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)

@@ -16,16 +16,14 @@ continues at the next safe start or end of a statement, so that one run reports 
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from config.diagnostics import Diagnostic, Source, Span
 from sieve import errors
 from sieve.syntax import macros, nodes
-from sieve.syntax.cursor import Cursor, MistakeError
-from sieve.syntax.lexer import ScriptLexer, ScriptToken, TokenKind
-
-DEEPEST = 64
-"""Maximum nesting of blocks or tests. Later stages recurse once per level, so this also limits their stack."""
+from sieve.syntax.cursor import MistakeError
+from sieve.syntax.lexer import LARGEST_NUMBER, ScriptLexer, ScriptToken, TokenKind
+from sieve.syntax.values import DEEPEST, Values
 
 LONGEST_SCRIPT = 1 << 20
 """Maximum characters per script."""
@@ -63,13 +61,14 @@ class _OpenTest:
     tests: list[nodes.Test] = field(default_factory=list)
 
 
-class Parser(Cursor):
+class Parser(Values):
     """Parses one source."""
+
+    _largest = LARGEST_NUMBER
 
     def __init__(self, source: Source, resolve: macros.Resolve = macros.no_macro) -> None:
         """Prepare to read `source`; `resolve` finds the macros in its strings."""
-        super().__init__(source)
-        self._resolve = resolve
+        super().__init__(source, resolve)
         self._open: list[_OpenBlock] = []
         self._statements: list[nodes.Statement] = []
         self._chain: _Chain | None = None
@@ -80,7 +79,7 @@ class Parser(Cursor):
         if len(text) > LONGEST_SCRIPT:
             span = Span(self._source, LONGEST_SCRIPT, LONGEST_SCRIPT + 1)
             return nodes.Block(span, ()), [errors.script_too_long(span, LONGEST_SCRIPT)]
-        self._load(ScriptLexer(self._source).run())
+        self._load(ScriptLexer(self._source, self._largest).run())
         self._script()
         return nodes.Block(Span(self._source, 0, len(text)), tuple(self._statements)), self._diagnostics
 
@@ -125,6 +124,8 @@ class Parser(Cursor):
             statement = self._simple()
             if not self._is_damaged(token.start, self._token.start):
                 self._add(statement)
+            elif isinstance(statement, nodes.Call) and not self._is_damaged(token.start, token.end + 1):
+                self._add(replace(statement, arguments=(), is_cut=True))  # its name is still checked
 
     def _simple(self) -> nodes.Statement:
         """Parse a statement that ends in a semicolon."""
@@ -150,8 +151,8 @@ class Parser(Cursor):
         if self._accept(";"):
             return
         if self._is("{"):
-            self._add(statement)
-            self._fail(errors.expected("; here: only if, elsif and else take a block", self._span(self._token)))
+            self._block_of(statement)
+            return
         end = Span(self._source, self._last.end - 1, self._last.end)
         mistake = errors.missing_semicolon(end, after)
         if self._cut and self._token.kind is TokenKind.END:
@@ -161,6 +162,16 @@ class Parser(Cursor):
         else:
             self._add(statement)
             self._fail(mistake)
+
+    def _block_of(self, statement: nodes.Statement) -> None:
+        """Report a block that belongs to no `if`, and skip it: errors in it would only be consequences."""
+        if isinstance(statement, nodes.Call) and statement.is_cut:
+            self._skip_block()
+            return
+        if isinstance(statement, nodes.Call):
+            statement = replace(statement, has_block=True)
+        self._add(statement)
+        self._fail(errors.expected("; here: only if, elsif and else take a block", self._span(self._token)))
 
     def _assignment(self) -> nodes.Assign:
         target = self._variable_name()
@@ -201,6 +212,7 @@ class Parser(Cursor):
 
     def _branch(self, chain: _Chain, keyword: ScriptToken) -> None:
         test: nodes.Test | None = None
+        before = len(self._diagnostics)
         if keyword.value == "else":
             chain.has_else = True
             if self._token.kind is TokenKind.WORD and self._token.value == "if":
@@ -211,6 +223,9 @@ class Parser(Cursor):
             test = self._head()
         if not self._is("{"):
             self._chain = chain if chain.branches else None
+            if test is not None and len(self._diagnostics) > before:
+                self._recover()  # after a mistake in the test, what follows is only a consequence
+                return
             self._fail(errors.expected("{", self._span(self._token)))
         brace = self._advance()
         self._open.append(_OpenBlock(brace, chain, keyword, test))
@@ -302,81 +317,9 @@ class Parser(Cursor):
     def _test_word(self) -> ScriptToken:
         if self._token.kind is TokenKind.VARIABLE:
             self._fail(errors.variable_is_not_a_test(self._span(self._token)))
-        if self._token.kind is not TokenKind.WORD:
+        if self._token.kind is not TokenKind.WORD or self._token.value == "if" or self._token.value in _BRANCH_WORDS:
             self._fail(errors.expected("a test", self._span(self._token)))
         return self._token
-
-    # ------------------------------------------------------------ calls and values
-
-    def _call(self) -> nodes.Call:
-        name = self._advance()
-        arguments: list[nodes.Argument] = []
-        while True:
-            token = self._token
-            if token.kind is TokenKind.TAG:
-                self._advance()
-                arguments.append(nodes.Tag(self._span(token), str(token.value)))
-            elif token.kind is TokenKind.VARIABLE and token.leads and self._follows("="):
-                break  # an assignment on the next line: only a semicolon is missing
-            elif token.kind in {TokenKind.TEXT, TokenKind.NUMBER, TokenKind.VARIABLE} or self._is("["):
-                arguments.append(self._argument("an argument"))
-            elif token.kind is TokenKind.WORD and not token.leads:
-                self._fail(errors.call_as_argument(self._span(token)))
-            else:
-                break
-        return nodes.Call(self._between(name, self._last), str(name.value), self._span(name), tuple(arguments))
-
-    def _argument(self, what: str) -> nodes.Expression:
-        if self._is("["):
-            return self._list()
-        return self._item_of_list(what)
-
-    def _list(self) -> nodes.ListOf:
-        start = self._advance()
-        items: list[nodes.Text | nodes.Number | nodes.Variable | nodes.Index] = []
-        while not self._is("]"):
-            items.append(self._item_of_list("a string"))
-            if not self._accept(","):
-                break
-        self._expect("]", "] or ,")
-        return nodes.ListOf(self._between(start, self._last), tuple(items))
-
-    def _item_of_list(self, what: str) -> nodes.Text | nodes.Number | nodes.Variable | nodes.Index:
-        token = self._token
-        if token.kind is TokenKind.TEXT:
-            self._advance()
-            return nodes.Text(self._span(token), str(token.value), self._parts(str(token.value)))
-        if token.kind is TokenKind.NUMBER:
-            self._advance()
-            return nodes.Number(self._span(token), token.value)  # type: ignore[arg-type] # a NUMBER has a number
-        if token.kind is TokenKind.VARIABLE:
-            return self._variable()
-        return self._fail(errors.expected(what, self._span(token)))
-
-    def _parts(self, text: str) -> tuple[macros.Part, ...]:
-        """Cut a string into what is literal and what is filled in."""
-        return macros.parts(text, self._resolve)
-
-    def _variable(self) -> nodes.Variable | nodes.Index:
-        node: nodes.Variable | nodes.Index = self._variable_name()
-        name = str(self._last.value)
-        depth = 0
-        while self._accept("["):
-            depth += 1
-            if depth > DEEPEST:
-                self._fail(errors.too_deep(self._span(self._last), DEEPEST))
-            key = self._item_of_list("an index")
-            if self._is(","):
-                self._fail(errors.index_holds_one_value(self._span(self._token), name))
-            self._expect("]", "]")
-            if isinstance(key, nodes.Index):
-                self._fail(errors.expected("a number, a string or a $variable as index", key.span))
-            node = nodes.Index(node.span.to(self._span(self._last)), node, key)
-        return node
-
-    def _variable_name(self) -> nodes.Variable:
-        token = self._advance()
-        return nodes.Variable(self._span(token), str(token.value))
 
 
 def parse(source: Source, resolve: macros.Resolve = macros.no_macro) -> tuple[nodes.Block, list[Diagnostic]]:

@@ -109,9 +109,9 @@ class SieveModule:
                 cache = None if name in loaded.texts else includes[dialect]
                 found = self._compiled(source, phase, present, settings, cache, dialect)
                 diagnostics += found.diagnostics
+                diagnostics += _of_includes(found.draft, name in loaded.texts)
                 if found.script is not None:
                     diagnostics += never_reached(compiled, found.script, option_name(phase, 1))
-                    diagnostics += _of_includes(found.script, name in loaded.texts)
                     compiled.append(found.script)
             if compiled:
                 scripts[phase] = tuple(compiled)

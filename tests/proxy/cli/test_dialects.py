@@ -80,3 +80,11 @@ def test_sieve_explain_knows_both_dialects() -> None:
     assert ringback("sieve", "explain", "--dialect", "rfc5228", "ec_log") == (
         64, "", "ec_log: no such function in standard Sieve\n",
     )  # fmt: skip
+
+
+def test_sieve_check_says_what_includes_lack_although_the_script_has_other_errors(tmp_path: Path) -> None:
+    path = script(tmp_path, "a.sieve", 'require "include";\ninclude "missing";\ninclude "../b";\n')
+    status, _, err = ringback("sieve", "check", "--phase", "data", "--dialect", "auto", path)
+    assert status == 65
+    assert "'../b' is not the name of a script" in err
+    assert "this include fails: cannot read" in err
