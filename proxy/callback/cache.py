@@ -16,14 +16,12 @@ from dataclasses import replace
 from cachetools import TTLCache
 
 from proxy.callback.echo import Said, unsaid_text
-from proxy.callback.keys import PREFIX, CacheKeys
 from proxy.callback.lives import DOMAIN_REASONS, FACT_SECONDS, NEVER_KEPT, CachedVerdict, Lives, successor
-from proxy.callback.memory import VerdictMemory
-from proxy.callback.packed import Packed
-from proxy.callback.question import Question
+from proxy.callback.memory import Packed, VerdictMemory
+from proxy.callback.question import PREFIX, CacheKeys, Question
 from proxy.callback.verdict import CallbackVerdict, Status, printable_text
 from proxy.metrics.book import BOOK
-from proxy.metrics.table import CACHE_HITS, CACHE_LOOKUPS
+from proxy.metrics.table import CACHE_ENTRIES, CACHE_EVICTIONS, CACHE_HITS, CACHE_LOOKUPS
 from proxy.store.base import Store, Stored
 from proxy.store.clocks import AHEAD_SECONDS, Clock, steady
 
@@ -32,8 +30,6 @@ LOCAL_SECONDS = 60.0
 
 FACT_LOCAL_SECONDS = 10.0
 """How long memory trusts a fact about a domain, or its absence: mail from one domain comes in bursts."""
-
-_LOOKUPS, _HITS = CACHE_LOOKUPS.base, CACHE_HITS.base
 
 
 class CallbackCache:
@@ -59,16 +55,17 @@ class CallbackCache:
         self.now = ticking or steady(clock)
         """The clock by which verdicts age in memory. It is not the time of day."""
         self._alone = not shared
-        self._untouched = store.untouched
         self._local_seconds = LOCAL_SECONDS if shared else max(lives.longest, LOCAL_SECONDS)
         self.keys = CacheKeys(secret)
         self._facts: TTLCache[str, bool] = TTLCache(most, FACT_LOCAL_SECONDS, timer=self.now)
-        self._local = VerdictMemory(most)
+        self.memory = VerdictMemory(most, store.untouched, self._local_seconds)
+        self.lookups = self.hits = 0
+        """Questions to memory for sessions, and answers, since they were last counted."""
 
     @property
     def octets(self) -> int:
         """The octets that they take."""
-        return self._local.octets
+        return self.memory.octets
 
     # ------------------------------------------------------------ verdicts
 
@@ -77,40 +74,23 @@ class CallbackCache:
         held = self.held_of(question)
         return held.record if held is not None else None
 
-    def peek(self, question: Question) -> CallbackVerdict | None:
-        """Return what memory holds and is valid, and count nothing."""
-        held, now = self._local.peek(self.keys.of(question)), self.now()
-        return held.answer(now) if held is not None and now < held.expires and now < held.until else None
-
     def held_of(self, question: Question) -> Packed | None:
         """Return the same in the form of memory: what another process of the machine may remember, too."""
-        held, counts = self._local.get(self.keys.of(question)), BOOK.counts
-        counts[_LOOKUPS] += 1
-        if held is None:
-            return None
-        now = self.now()
-        if now >= held.expires or (now >= held.until and not self._holds_on(held, now)):
-            return None
-        counts[_HITS] += 1
-        return held
-
-    def _holds_on(self, held: Packed, now: float) -> bool:
-        """Whether a record may be believed for longer, because no other process has written to the store since then."""
-        untouched = self._untouched
-        if now >= untouched.until or untouched.since > held.until - self._local_seconds:
-            return False
-        held.until = untouched.until
-        return True
+        return self.memory.held(self.keys.of(question), self.now())
 
     @property
     def entries(self) -> int:
         """How many verdicts are in memory."""
-        return len(self._local)
+        return len(self.memory)
 
-    def evicted(self) -> int:
-        """Return how many verdicts had to go because memory was full, since the last call."""
-        evicted, self._local.evicted = self._local.evicted, 0
-        return evicted
+    def look(self) -> None:
+        """Write what memory holds into the gauges, and count what happened since the last time."""
+        counts, memory = BOOK.counts, self.memory
+        counts[CACHE_ENTRIES.base] = len(memory)
+        counts[CACHE_EVICTIONS.base] += memory.evicted
+        counts[CACHE_LOOKUPS.base] += self.lookups
+        counts[CACHE_HITS.base] += self.hits
+        memory.evicted = self.lookups = self.hits = 0
 
     async def find(self, question: Question) -> CachedVerdict | None:
         """Return the valid record for the question, its family, or its domain; asks the store if necessary."""
@@ -201,7 +181,7 @@ class CallbackCache:
     async def _kept(self, prefix: str) -> list[tuple[str, CachedVerdict]]:
         if self._alone:
             shift = self._wall() - self.now()
-            return [(key, held.record.moved(shift)) for key, held in self._local if key.startswith(prefix)]
+            return [(key, held.record.moved(shift)) for key, held in self.memory if key.startswith(prefix)]
         found = [(key, CachedVerdict.decoded(stored.value)) for key, stored in await self._store.scan(prefix)]
         return [(key, record) for key, record in found if record is not None]
 
@@ -226,17 +206,17 @@ class CallbackCache:
         if domain and not local_part:
             await self._store.delete(self.keys.of_domain(domain))
             await self._store.purge(self.keys.prefix_of_domain("f", domain))
-            self._local.drop(self.keys.of_domain(domain))
+            self.memory.drop(self.keys.of_domain(domain))
         return went + sum([await self._store.purge(prefix) for prefix in prefixes])
 
     def _forget(self, prefixes: tuple[str, ...]) -> int:
         """Forget what memory holds under these prefixes; return how many verdicts were nowhere else."""
         if not self._alone:
-            self._local.clear()
+            self.memory.clear()
             return 0
-        keys = [key for key, _ in self._local if key.startswith(prefixes)]
+        keys = [key for key, _ in self.memory if key.startswith(prefixes)]
         for key in keys:
-            self._local.drop(key)
+            self.memory.drop(key)
         return len(keys)
 
     def _prefixes(self, local_part: str, domain: str) -> tuple[str, ...]:
@@ -253,7 +233,7 @@ class CallbackCache:
         """
         prefix = f"{PREFIX} a "
         if self._alone:
-            return sum(key.startswith(prefix) for key, _ in self._local)
+            return sum(key.startswith(prefix) for key, _ in self.memory)
         return await self._store.count(prefix)
 
     # ------------------------------------------------------------ keys, memory and store
@@ -261,10 +241,10 @@ class CallbackCache:
     async def _load(self, key: str) -> CachedVerdict | None:
         """Return the record of a key, valid or expired: an expired one still has its streak."""
         now = self.now()
-        held = self._local.get(key)
+        held = self.memory.get(key)
         if self._alone:
             return held.record if held is not None else None
-        if held is not None and now < held.expires and (now < held.until or self._holds_on(held, now)):
+        if held is not None and now < held.expires and (now < held.until or self.memory.holds_on(held, now)):
             return held.record  # otherwise another process may know more
         record = self._read(await self._store.get(key))
         if record is not None:
@@ -287,7 +267,7 @@ class CallbackCache:
         await self._store.put(key, written.encoded(), max(1.0, record.expires - now + spare))
 
     def _hold(self, key: str, record: CachedVerdict) -> None:
-        self._local.put(key, Packed.of(record, self.now() + self._local_seconds))
+        self.memory.put(key, Packed.of(record, self.now() + self._local_seconds))
 
     def family_name_of(self, question: Question) -> str:
         """Return a name shared by all members of the question's family, or its own if it has no family."""
@@ -301,7 +281,7 @@ class CallbackCache:
 
     def everything(self) -> Iterator[tuple[str, Packed]]:
         """Yield what memory holds, for the process that takes over."""
-        return iter(self._local)
+        return iter(self.memory)
 
     async def adopt_found(self, question: Question, held: Packed) -> None:
         """Remember what a probe of another process of this machine found out, wherever `keep` would."""
@@ -314,7 +294,7 @@ class CallbackCache:
     async def adopt(self, key: str, held: Packed, *, write: bool) -> None:
         """Remember what another process of this machine found out, by our rules; `write` it to the store as well."""
         now, shift = self.now(), self._wall() - self.now()
-        known = self._local.get(key)
+        known = self.memory.get(key)
         if known is not None and (known.found > held.found or (known.found == held.found and known.doubted)):
             return
         record = held.record.moved(shift).believable(self._wall(), self.lives)
@@ -323,7 +303,7 @@ class CallbackCache:
         if write:
             await self._save(key, record.moved(-shift))
         elif held.expires > now:
-            self._local.put(key, Packed.of(record.moved(-shift), min(held.until, now + self._local_seconds)))
+            self.memory.put(key, Packed.of(record.moved(-shift), min(held.until, now + self._local_seconds)))
 
 
 def _answers_for_others(record: CachedVerdict) -> bool:

@@ -9,13 +9,9 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass, fields, replace
-from typing import Protocol
 
 from proxy.callback.verdict import CallbackVerdict, Status
 from proxy.store.clocks import AHEAD_SECONDS
-
-REFRESH_AT = 0.75
-"""The fraction of a pass's lifetime after which a background probe checks it again."""
 
 DOMAIN_REASONS = frozenset({"nxdomain", "null_mx", "no_address", "unroutable"})
 """Reasons about the domain, which apply to each of its addresses."""
@@ -92,10 +88,6 @@ class CachedVerdict:
         """Whether it is still valid."""
         return now < self.expires
 
-    def due(self, now: float) -> bool:
-        """Whether it is a pass that is old enough for a background probe."""
-        return self.verdict.status is Status.PASS and is_due(self, now)
-
     def answer(self, now: float) -> CallbackVerdict:
         """Return the verdict as a cached one, with its age."""
         age = now - self.found
@@ -137,22 +129,6 @@ class CachedVerdict:
             )
         except (ValueError, KeyError, TypeError):
             return None
-
-
-class Aged(Protocol):
-    """A remembered verdict, in whatever form."""
-
-    @property
-    def found(self) -> float: ...
-    @property
-    def expires(self) -> float: ...
-    @property
-    def doubted(self) -> bool: ...
-
-
-def is_due(passed: Aged, now: float) -> bool:
-    """Whether a pass is old enough for a background probe; a doubted one ends soon anyway."""
-    return not passed.doubted and now >= passed.found + REFRESH_AT * (passed.expires - passed.found)
 
 
 def successor(previous: CachedVerdict | None, verdict: CallbackVerdict, now: float, lives: Lives) -> CachedVerdict:

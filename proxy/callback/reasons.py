@@ -39,7 +39,7 @@ REASONS: Mapping[str, Reason] = {
     "unroutable": Reason((Status.FAIL, Status.ERROR), "the domain's exchangers have no public address (`unroutable`)"),
     "no_smtputf8": Reason(_FAIL, "the address needs SMTPUTF8, which its exchanger does not offer"),
     "greylist": Reason(_TRANSIENT, "the exchanger greylists, and may accept a later attempt"),
-    "mailbox_full": Reason(_TRANSIENT, "the mailbox is full, whatever the reply code, so the user exists"),
+    "mailbox_full": Reason(_TRANSIENT, "the user exists, but the mailbox is full, whatever the reply code"),
     "rate": Reason(_TRANSIENT, "the exchanger limits how often it can be asked"),
     "deferred": Reason(_TRANSIENT, "any other 4xx, or a 5xx whose text calls it temporary"),
     "busy": Reason(_TRANSIENT, "the exchanger replies 421 at any point, or 4xx as its greeting or to EHLO"),

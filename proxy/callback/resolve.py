@@ -12,10 +12,11 @@ import random
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 
-from config.base.domains import a_labels, normal_domain
+from config.base.domains import normal_domain
 from config.base.ip import any_holds, read_address
 from config.schema.values import Network
 from proxy.callback.observer import NOBODY, Observer
+from proxy.callback.question import NoCandidate
 from proxy.callback.recent import RecentNames
 from proxy.callback.verdict import CallbackVerdict, Status
 from proxy.dns.resolver import UNREADABLE, DnsUnavailable, Exchanger, NoSuchDomain, Resolver, has_ipv4_route
@@ -35,14 +36,6 @@ class ExchangerHost:
 
     name: str
     addresses: tuple[str, ...]
-
-
-class NoCandidate(Exception):
-    """Nothing can be probed; `verdict` says why."""
-
-    def __init__(self, verdict: CallbackVerdict) -> None:
-        super().__init__(verdict.reason)
-        self.verdict = verdict
 
 
 @dataclass(slots=True)
@@ -293,20 +286,6 @@ def _shuffled(exchangers: list[Exchanger]) -> list[str]:
     first, rest = list(different.values())[:MOST_HOSTS], list(different.values())[MOST_HOSTS:]
     mixed = sorted(first, key=lambda each: (each.preference, random.random()))  # noqa: S311 — spreads load
     return [each.host for each in [*mixed, *rest]]
-
-
-def ascii_domain(domain: str) -> str:
-    """Return the domain as DNS knows it, in A-labels.
-
-    Raises:
-        NoCandidate: it has no such form, so it cannot exist.
-    """
-    if domain.startswith("["):
-        return normal_domain(domain)
-    try:
-        return a_labels(domain)
-    except UnicodeError:
-        raise _none(Status.FAIL, "nxdomain", "not a domain name") from None
 
 
 def _literal_address(name: str) -> str:

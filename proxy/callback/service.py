@@ -1,26 +1,30 @@
-"""Callbacks for sessions: which addresses are not probed, what a session gets, and shadow mode.
+"""Callbacks for sessions: which addresses are not probed, what a session gets, shadow mode, and the counts of answers.
 
 The verifier knows addresses and exchangers; this module handles what depends on the client and its mail. Every skip has
-a reason that the script can see.
+a reason that the script can see. Skips and refusals to ask count as well, so the log shows what the limits hold back.
 """
 
 from __future__ import annotations
 
+import asyncio
 import time
+from collections import Counter
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from functools import lru_cache
 from typing import Generic, Protocol
 
 from typing_extensions import TypeVar
 
 from config.schema.values import DomainPatterns
 from proxy.base.log import get_logger, printable
-from proxy.callback.tally import AnswerCounts
 from proxy.callback.verdict import CallbackVerdict, Status
 from proxy.callback.verifier import CallbackVerifier
 from proxy.dmarc.record import Policy
 from proxy.mail.address import mailbox_of
 from proxy.mail.session import Path, Session, Transaction
+from proxy.metrics.book import BOOK
+from proxy.metrics.table import CALLBACKS, STATUS
 from sieve.message.spelling import canonical
 
 log = get_logger()
@@ -32,6 +36,15 @@ _RESULT = {
     Status.ERROR: "transient",  # the exchanger objects to us: no script shall reject mail for that
 }
 _STATUS = {status: status.value for status in Status}
+
+_ANSWERS = [{status: CALLBACKS.at(status, remembered) for status in STATUS.values} for remembered in ("false", "true")]
+"""Where an answer is counted: by whether it was remembered, then by status."""
+
+REPORT_SECONDS = 60.0
+"""From the first counted answer to the line that reports it."""
+
+_MOST_DOMAINS = 1024
+"""Domains of which is remembered whether the next hop serves them."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,6 +99,30 @@ class Policies(Protocol):
         ...
 
 
+class AnswerCounts:
+    """Counts answers, and logs them once a minute. The event loop owns it; no timer runs while nothing is asked."""
+
+    def __init__(self) -> None:
+        self._answers: Counter[str] = Counter()
+        self._timer: asyncio.TimerHandle | None = None
+
+    def count(self, verdict: CallbackVerdict) -> None:
+        """Count an answer by status, reason, and whether it was cached."""
+        self._answers[f"{verdict.status} {verdict.reason}{' cached' if verdict.cached else ''}"] += 1
+        BOOK.counts[_ANSWERS[verdict.cached][f"{verdict.status}"]] += 1
+        if self._timer is None:
+            self._timer = asyncio.get_running_loop().call_later(REPORT_SECONDS, self.report)
+
+    def report(self) -> None:
+        """Log the answers since the last report, if there are any."""
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
+        if self._answers:
+            answers, self._answers = self._answers, Counter()
+            log.info("callbacks", asked=answers.total(), answers=dict(answers.most_common()))
+
+
 V = TypeVar("V", bound=Verifier, default=CallbackVerifier)
 
 
@@ -103,9 +140,9 @@ class CallbackService(Generic[V]):
         """`upstream_down` says whether every next hop is known to be down; `closing` runs at the end."""
         self.verifier = verifier
         self._closing = closing
-        self._rules = self._configured = rules
+        self._configured = rules
         self._upstream_down = upstream_down
-        self._marks = _marks(rules)
+        self._apply(rules)
         self._tally = AnswerCounts()
         self.policies: Policies | None = None
         """Looks DMARC policies up; None if no module can."""
@@ -114,8 +151,15 @@ class CallbackService(Generic[V]):
         """Answer by other rules from the next question on. What `enforce` said last stays, unless they differ in it."""
         as_before = rules.enforce == self._configured.enforce
         self._configured = rules
-        self._rules = replace(rules, enforce=self._rules.enforce) if as_before else rules
-        self._marks = _marks(rules)
+        self._apply(replace(rules, enforce=self._rules.enforce) if as_before else rules)
+
+    def _apply(self, rules: Rules) -> None:
+        self._rules, self._marks = rules, _marks(rules)
+
+        def is_local(domain: str) -> bool:
+            return rules.local_domains.holds(domain) and not rules.is_routed(domain)
+
+        self._is_local = lru_cache(_MOST_DOMAINS)(is_local)
 
     @property
     def most_probes(self) -> int:
@@ -140,7 +184,7 @@ class CallbackService(Generic[V]):
         if verdict is None:
             client = "" if session.can_relay else session.client_network
             mailbox = path if is_sender else mailbox_of(address)
-            verdict = self.verifier.known(mailbox, sender, client=client)
+            verdict = self.verifier.known(mailbox, sender, client=client) or self._unaskable()
             if verdict is None:
                 asked = path.spoken if is_sender else address  # the exchanger hears the sender as it was given
                 found = self.verifier.verify(asked, sender, client=client, session=session.id)
@@ -188,7 +232,14 @@ class CallbackService(Generic[V]):
         verdict = self._skipped(session, transaction, address, is_sender=is_sender)
         if verdict is not None:
             return verdict
-        return self.verifier.peek(transaction.reverse_path if is_sender else mailbox_of(address), sender)
+        found = self.verifier.peek(transaction.reverse_path if is_sender else mailbox_of(address), sender)
+        return found or self._unaskable()
+
+    def _unaskable(self) -> CallbackVerdict | None:
+        """Return the verdict if nobody can be asked now."""
+        if self._upstream_down():
+            return _skip("upstream_down", "no next hop accepts mail now", Status.TRANSIENT)
+        return None
 
     def as_told(self, verdict: CallbackVerdict) -> CallbackVerdict:
         """Return the verdict that a session gets: a pass in shadow mode."""
@@ -254,12 +305,7 @@ class CallbackService(Generic[V]):
             is_sender = address == transaction.reverse_path.text
         if is_sender and (known := self._known_of_sender(session, transaction)) is not None:
             return known
-        rules = self._rules
-        if rules.local_domains.holds(domain) and not rules.is_routed(domain):
-            return _skip("local_domain", "the next hop serves the domain itself")
-        if self._upstream_down():
-            return _skip("upstream_down", "no next hop accepts mail now", Status.TRANSIENT)
-        return None
+        return _skip("local_domain", "the next hop serves the domain itself") if self._is_local(domain) else None
 
     def _known_of_sender(self, session: Session, transaction: Transaction) -> CallbackVerdict | None:
         """Return what the session knows about its sender without asking."""

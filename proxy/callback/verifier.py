@@ -18,16 +18,15 @@ from cachetools import TTLCache
 from proxy.base.log import get_logger, is_observed, printable
 from proxy.base.tasks import TaskOwner, spawn
 from proxy.callback.around import Around, Asker, CallbackLimits
-from proxy.callback.asked import question_of
 from proxy.callback.cache import CallbackCache
 from proxy.callback.limits.gate import ProbeLimiter, Visitor, turned_us_away
-from proxy.callback.lives import CATCHALL_SECONDS, NO_PROBE_SECONDS, NULL_REFUSED_SECONDS, is_due
+from proxy.callback.lives import CATCHALL_SECONDS, NO_PROBE_SECONDS, NULL_REFUSED_SECONDS
+from proxy.callback.memory import Packed, is_due
 from proxy.callback.observer import NOBODY, Observer, Recorder
 from proxy.callback.pace import ProbePacer
-from proxy.callback.packed import Packed
 from proxy.callback.probe import ask
-from proxy.callback.question import Question
-from proxy.callback.resolve import ExchangerHost, NoCandidate
+from proxy.callback.question import NoCandidate, Question, question_of
+from proxy.callback.resolve import ExchangerHost
 from proxy.callback.verdict import CallbackVerdict, Status
 from proxy.callback.withheld import (
     CATCHALL,
@@ -43,8 +42,7 @@ from proxy.callback.withheld import (
 from proxy.mail.address import mailbox_of, said_by
 from proxy.mail.session import Path
 from proxy.metrics.book import BOOK, observe
-from proxy.metrics.table import BREAKERS, CACHE_ENTRIES, CACHE_EVICTIONS, CALLBACK_TIME, IN_FLIGHT
-from proxy.store.base import Store
+from proxy.metrics.table import BREAKERS, CALLBACK_TIME, IN_FLIGHT
 
 log = get_logger()
 
@@ -96,18 +94,12 @@ class CallbackVerifier:
         counts, around = BOOK.counts, self._around
         counts[IN_FLIGHT.base] = len(self._in_flight)
         counts[BREAKERS.base] = around.breakers.open_now
-        counts[CACHE_ENTRIES.base] = around.cache.entries
-        counts[CACHE_EVICTIONS.base] += around.cache.evicted()
+        around.cache.look()
 
     @property
     def most_probes(self) -> int:
         """How many conversations may run at once."""
         return self._limits.most_probes
-
-    @property
-    def store(self) -> Store:
-        """The store for budgets and verdicts."""
-        return self._around.store
 
     @property
     def cache(self) -> CallbackCache:
@@ -125,7 +117,10 @@ class CallbackVerifier:
     def peek(self, mailbox: Path | None, sender: str | None = None) -> CallbackVerdict | None:
         """Return the same; count nothing, and start no probe."""
         question = question_of(mailbox, self._sender if sender is None else said_by(sender))
-        return question if isinstance(question, CallbackVerdict) else self._around.cache.peek(question)
+        if isinstance(question, CallbackVerdict):
+            return question
+        cache = self._around.cache
+        return cache.memory.peek(cache.keys.of(question), cache.now())
 
     @property
     def around(self) -> Around:
@@ -160,10 +155,12 @@ class CallbackVerifier:
     def remembered(self, question: Question, client: str, session: str = "") -> CallbackVerdict | None:
         """Return what memory holds; a pass that is due is probed again in the background."""
         cache = self._around.cache
-        held = cache.held_of(question)
+        now = cache.now()
+        held = cache.memory.held(cache.keys.of(question), now)
+        cache.lookups += 1
         if held is None:
             return None
-        now = cache.now()
+        cache.hits += 1
         if held.status is Status.PASS and is_due(held, now):
             self._refresh(question, Asker(client, session))
         return held.answer(now)
@@ -237,7 +234,7 @@ class CallbackVerifier:
         cache = self._around.cache
         record = await cache.find(question)
         if record is not None:
-            if record.due(cache.now()):
+            if record.verdict.status is Status.PASS and is_due(record, cache.now()):
                 self._refresh(question, asker)
             return record.answer(cache.now())
         await self._pace.turn()

@@ -19,6 +19,7 @@ BUSY_HERE = _withheld("busy_here", "too many other probes were running")
 TOO_SLOW = CallbackVerdict(Status.TRANSIENT, "timeout", "the mail exchangers did not answer in time")
 NOT_SERVED = {"busy_here": BUSY_HERE, "client_throttled": CLIENT_THROTTLED}
 GIVEN_UP = _withheld("no_probe", "its exchangers rejected us three times in a row", Status.ERROR)
-
+SILENT = _withheld("keeper", "the process that asks does not answer now")
+"""What a worker says if the keeper does not answer."""
 
 CATCHALL = CallbackVerdict(Status.PASS, "catchall", "the domain accepts any recipient", catchall=True, cached=True)

@@ -21,7 +21,7 @@ from proxy.base import log, log_output
 from proxy.base.log import silence
 from proxy.callback.cache import LOCAL_SECONDS, CallbackCache
 from proxy.callback.lives import CachedVerdict
-from proxy.callback.resolve import NoCandidate, ascii_domain
+from proxy.callback.question import NoCandidate, ascii_domain
 from proxy.cli import exits
 from proxy.cli.stanza import configured
 from proxy.cli.transcript import row_text, shown

@@ -168,7 +168,7 @@ async def _ask(
             lambda step: screen.print(step_text(step)),
         )
     finally:
-        store = callbacks.verifier.store
+        store = callbacks.verifier.around.store
         if isinstance(store, FallingBack) and not store.available:
             exits.say("cannot use the server's store: budgets and verdicts were kept in memory", err=True)
         await callbacks.close()

@@ -14,12 +14,11 @@ from dataclasses import dataclass
 from itertools import count
 
 from proxy.base.log import get_logger
-from proxy.callback.asked import SILENT, question_of
-from proxy.callback.keys import CacheKeys
 from proxy.callback.memory import VerdictMemory
 from proxy.callback.observer import NOBODY, Observer
-from proxy.callback.question import Question
+from proxy.callback.question import CacheKeys, Question, question_of
 from proxy.callback.verdict import CallbackVerdict
+from proxy.callback.withheld import SILENT
 from proxy.keeper.messages import Answer, Ask, Asked, Hello, decode_answers
 from proxy.keeper.reaching import Reach
 from proxy.mail.address import mailbox_of, said_by
@@ -103,8 +102,7 @@ class KeeperClient:
         question = self._question(mailbox, sender)
         if isinstance(question, CallbackVerdict):
             return question
-        held, now = self._memory.peek(self._keys.of(question)), self._clock()
-        return held.answer(now) if held is not None and now < held.until and now < held.expires else None
+        return self._memory.peek(self._keys.of(question), self._clock())
 
     async def verify(
         self,
@@ -152,8 +150,9 @@ class KeeperClient:
         return question_of(mailbox, self._said if sender is None else said_by(sender))
 
     def _remembered(self, key: str) -> CallbackVerdict | None:
-        held, now = self._memory.get(key), self._clock()
-        return held.answer(now) if held is not None and now < held.until and now < held.expires else None
+        now = self._clock()
+        held = self._memory.held(key, now)
+        return None if held is None else held.answer(now)
 
     def _last(self, key: str) -> CallbackVerdict:
         """Return the remembered verdict if it has not expired, otherwise `transient (keeper)`."""

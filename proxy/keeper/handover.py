@@ -17,7 +17,7 @@ from typing import TypeVar
 
 from proxy.base.log import get_logger
 from proxy.base.tasks import TaskOwner, spawn
-from proxy.callback.packed import Packed
+from proxy.callback.memory import Packed
 from proxy.callback.question import Question
 from proxy.callback.verdict import CallbackVerdict
 from proxy.callback.verifier import CallbackVerifier

@@ -12,7 +12,7 @@ from typing import Self, TypeAlias
 import msgspec
 
 from proxy.callback.limits.budgets import BreakerState, StormState
-from proxy.callback.packed import Packed
+from proxy.callback.memory import Packed
 from proxy.callback.question import Question
 from proxy.callback.verdict import CallbackVerdict
 from proxy.counting.operations import AnyOperation

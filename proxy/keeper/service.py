@@ -10,10 +10,10 @@ from typing import Any
 from proxy.base.log import get_logger
 from proxy.base.tasks import TaskOwner, spawn
 from proxy.callback.around import Asker
-from proxy.callback.asked import SILENT
 from proxy.callback.question import Question
 from proxy.callback.verdict import CallbackVerdict
 from proxy.callback.verifier import CallbackVerifier
+from proxy.callback.withheld import SILENT
 from proxy.counting.memory import MemoryCounting
 from proxy.keeper.counters import Counters, Owning
 from proxy.keeper.door import knocked

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from proxy.base.log import printable
-from proxy.callback.resolve import NoCandidate, ascii_domain
+from proxy.callback.question import NoCandidate, ascii_domain
 from proxy.callback.verifier import CallbackVerifier
 from proxy.keeper.client import KeeperClient
 from proxy.mail.address import mailbox_of

@@ -7,11 +7,9 @@ from dataclasses import replace
 
 import pytest
 
-from proxy.callback.keys import CacheKeys
 from proxy.callback.lives import CachedVerdict
-from proxy.callback.memory import OCTETS_EACH, VerdictMemory
-from proxy.callback.packed import Packed, pack, unpack
-from proxy.callback.question import Question
+from proxy.callback.memory import OCTETS_EACH, Packed, VerdictMemory, pack, unpack
+from proxy.callback.question import CacheKeys, Question
 from proxy.callback.verdict import CallbackVerdict, Status
 
 MANY, DOMAINS = 25_000, 7_500

@@ -9,7 +9,8 @@ import pytest
 
 from config.schema.values import DomainPatterns
 from proxy.callback.observer import Observer
-from proxy.callback.resolve import ExchangerFinder, NoCandidate
+from proxy.callback.question import NoCandidate
+from proxy.callback.resolve import ExchangerFinder
 from proxy.cli.transcript import Transcript, step_text
 from proxy.modules.smtp_cbv.making import callbacks_of
 from proxy.modules.smtp_cbv.options import SmtpCbvOptions

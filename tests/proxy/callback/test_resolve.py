@@ -7,7 +7,8 @@ from ipaddress import ip_network
 
 import pytest
 
-from proxy.callback.resolve import MOST_ADDRESSES, ExchangerFinder, ExchangerHost, NoCandidate, ascii_domain
+from proxy.callback.question import NoCandidate, ascii_domain
+from proxy.callback.resolve import MOST_ADDRESSES, ExchangerFinder, ExchangerHost
 from proxy.callback.verdict import CallbackVerdict, Status
 from tests.support.worker import LOOPBACK, Names, resolver, unavailable
 

@@ -28,6 +28,10 @@ class Verifier(RemembersNothing):
         self.verdict = verdict
         self.asked: list[tuple[str, str | None, str]] = []
         self.closed = False
+        self.at_hand: CallbackVerdict | None = None
+
+    def known(self, _mailbox: Path | None, _sender: str | None, *, client: str) -> CallbackVerdict | None:  # noqa: ARG002 - as the verifier's
+        return self.at_hand
 
     async def verify(self, address: str, sender: str | None, *, client: str, session: str = "") -> CallbackVerdict:  # noqa: ARG002 - as the verifier is called
         self.asked.append((address, sender, client))
@@ -182,6 +186,21 @@ async def test_while_no_mta_takes_mail_nobody_is_asked() -> None:
     verdict = await settled(service(verifier, down=True).ask(subject, ALICE))
     assert (verdict.status, verdict.reason, verifier.asked) == (Status.TRANSIENT, "upstream_down", [])
     assert variables(subject)["smtp_cbv_result"] == "transient"
+
+
+async def test_while_no_mta_takes_mail_what_is_remembered_is_told() -> None:
+    verifier = Verifier()
+    verifier.at_hand = FOUND
+    assert await settled(service(verifier, down=True).ask(session(), ALICE)) is FOUND
+    assert verifier.asked == []
+
+
+async def test_other_rules_hold_for_a_domain_that_was_asked_about_before() -> None:
+    verifier = Verifier()
+    asks = service(verifier, local_domains=DomainPatterns(("example.com",)))
+    assert (await settled(asks.ask(session(), "bob@example.com"))).reason == "local_domain"
+    asks.turn_to(Rules())
+    assert await settled(asks.ask(session(), "bob@example.com")) is FOUND
 
 
 # ---------------------------------------------------------------- recipients

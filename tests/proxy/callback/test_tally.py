@@ -8,9 +8,8 @@ from typing import Any, cast
 import pytest
 from structlog.testing import capture_logs
 
-from proxy.callback import tally
-from proxy.callback.service import CallbackService, Rules
-from proxy.callback.tally import AnswerCounts
+from proxy.callback import service as answering
+from proxy.callback.service import AnswerCounts, CallbackService, Rules
 from proxy.callback.verdict import CallbackVerdict, Status
 from proxy.callback.verifier import CallbackVerifier
 from proxy.mail.session import Recipient, Session
@@ -48,7 +47,7 @@ async def test_answers_are_counted_by_status_reason_and_whether_they_were_rememb
 async def test_a_line_tells_what_came_since_the_line_before_and_no_line_nothing(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(tally, "SECONDS", 0.01)
+    monkeypatch.setattr(answering, "REPORT_SECONDS", 0.01)
     counted = AnswerCounts()
     with capture_logs() as logs:
         counted.count(ACCEPTED)

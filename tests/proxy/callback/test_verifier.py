@@ -152,7 +152,7 @@ async def test_no_more_is_remembered_than_the_limit() -> None:
     async with Exchanger() as exchanger, verifying(exchanger, most_remembered=10) as verifier:
         for number in range(30):
             await verifier.verify(f"u{number}@sender.test")
-        assert len(verifier.cache._local) == 10
+        assert len(verifier.cache.memory) == 10
 
 
 async def test_a_pass_that_grows_old_is_given_at_once_and_looked_at_in_the_background() -> None:

@@ -14,7 +14,8 @@ import dns.rcode
 import dns.rrset
 import pytest
 
-from proxy.callback.resolve import ExchangerFinder, NoCandidate
+from proxy.callback.question import NoCandidate
+from proxy.callback.resolve import ExchangerFinder
 from proxy.dns import resolver as subject
 from proxy.dns.resolver import DnsUnavailable, Exchanger, NoSuchDomain, Resolver
 from tests.support.nameserver import RCODES, ScriptedNameserver

@@ -9,7 +9,7 @@ import msgspec
 import pytest
 from structlog.testing import capture_logs
 
-from proxy.callback.packed import Packed
+from proxy.callback.memory import Packed
 from proxy.callback.question import Question
 from proxy.callback.verdict import CallbackVerdict, Status
 from proxy.keeper.frames import MOST_OCTETS, BadFrame, FrameReader, encode, framed

@@ -12,9 +12,9 @@ from typing import Any
 import pytest
 from structlog.testing import capture_logs
 
-from proxy.callback.asked import SILENT
 from proxy.callback.verdict import CallbackVerdict, Status
 from proxy.callback.verifier import CallbackVerifier
+from proxy.callback.withheld import SILENT
 from proxy.keeper import client as client_room
 from proxy.keeper import reaching
 from proxy.keeper.client import ClientOptions, KeeperClient
