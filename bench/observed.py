@@ -248,7 +248,7 @@ async def _at_full_load(on: Observed, found: Found) -> None:
         await eventually(
             lambda: on.refused() - known >= found.refused, "every refusal has a row", within=CATCH_UP_SECONDS
         )
-    found.shed = (on.shed()[0] - before) / (2 * each * LOAD.sessions)  # a message and a recipient
+    found.shed = (on.shed()[0] - before) / (each * LOAD.sessions)  # a message's row has its only recipient
     found.refused_kept = on.refused() - known
 
 

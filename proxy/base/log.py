@@ -162,14 +162,14 @@ class Logger(structlog.BoundLoggerBase):
         counting: Any = self.counting or (None, {})
         book, places = counting[0], counting[1].get(level, {})
 
-        def write(event: str, *, whole: Fields | None = None, **fields: Any) -> None:
+        def write(event: str, *, whole: Fields | None = None, observed: bool = True, **fields: Any) -> None:
             if whole is not None:
                 fields = whole
             render = chain[0]
             if event in places:
                 book.counts[places[event]] += 1
             if render.__class__ is Renderer:
-                put(render(level, event, fields))
+                put(render(level, event, fields), observed=observed)
             else:
                 proxy(name, event, **fields)
 
@@ -177,11 +177,11 @@ class Logger(structlog.BoundLoggerBase):
 
     def _telling(self, level: str) -> Callable[..., None]:
         """Return what only calls the observer."""
-        chain, put, observed = self._chain, self._putting(level), self.observed
+        chain, put, names = self._chain, self._putting(level), self.observed
 
-        def tell(event: str, *, whole: Fields | None = None, **fields: Any) -> None:
+        def tell(event: str, *, whole: Fields | None = None, observed: bool = True, **fields: Any) -> None:
             render = chain[0]
-            if event in observed and render.__class__ is Renderer:
+            if observed and event in names and render.__class__ is Renderer:
                 put(render(level, event, fields if whole is None else whole), written=False)
 
         return tell
@@ -192,31 +192,32 @@ class Logger(structlog.BoundLoggerBase):
         if remember is None:
             return put
 
-        def put_and_remember(line: bytes, *, written: bool = True) -> None:
-            put(line, written=written)
+        def put_and_remember(line: bytes, *, written: bool = True, observed: bool = True) -> None:
+            put(line, written=written, observed=observed)
             if written:
                 remember.append(line)
 
         return put_and_remember
 
-    def debug(self, event: str, *, whole: Any = None, **fields: object) -> None:
+    def debug(self, event: str, *, whole: Any = None, observed: Any = True, **fields: object) -> None:
         """Declare the signature: `_LogOfModule` has the methods.
 
         The fields may come in one dictionary, which the caller must not use again. With keywords, Python makes a new
-        one, which costs half as much as the line.
+        one, which costs half as much as the line. With `observed=False`, the observer does not get the event, because
+        another one says the same.
         """
 
     info = warning = error = exception = debug
 
 
-def _nothing(event: str, *, whole: Fields | None = None, **fields: object) -> None:
+def _nothing(event: str, *, whole: Fields | None = None, observed: bool = True, **fields: object) -> None:
     """Log an event below the level."""
 
 
 def _as_structlog(method: Callable[..., None]) -> Callable[..., None]:
     """Return a method of structlog's own logger with our signature."""
 
-    def log(event: str, *, whole: Fields | None = None, **fields: object) -> None:
+    def log(event: str, *, whole: Fields | None = None, observed: bool = True, **fields: object) -> None:  # noqa: ARG001 — as ours
         method(event, **(fields if whole is None else whole))
 
     return log

@@ -7,7 +7,7 @@ import time
 from collections import deque
 from collections.abc import Callable, Sequence
 from queue import SimpleQueue
-from typing import TypeAlias
+from typing import Any, TypeAlias
 
 from proxy.base.log import get_logger
 from proxy.base.sinks import Sink
@@ -49,7 +49,8 @@ class LogWriter:
         """Write to `sink`; at the end, `last_line` says how many lines were dropped."""
         self._sink = sink
         self._last_line = last_line
-        self._lines: deque[bytes] = deque()
+        self._lines: deque[bytes | tuple[bytes]] = deque()
+        """Lines, those that the observer does not get as tuples of one."""
         self._told: deque[bytes] = deque()
         """Lines that the levels leave out, for the observer."""
         self._sleeps = False
@@ -61,13 +62,13 @@ class LogWriter:
         self._thread = threading.Thread(target=self._run, name="log", daemon=True)
         self._thread.start()
 
-    def put(self, line: bytes, *, written: bool = True) -> None:
-        """Queue an ASCII line, for the observer only or for the sink, too; drop it if too many wait."""
-        lines = self._lines if written else self._told
+    def put(self, line: bytes, *, written: bool = True, observed: bool = True) -> None:
+        """Queue an ASCII line for the sink, the observer, or both; drop it if too many wait."""
+        lines: deque[Any] = self._lines if written else self._told
         if len(lines) >= MOST_WAITING:
             self.dropped += 1
             return
-        lines.append(line)
+        lines.append(line if observed else (line,))
         if self._sleeps:  # the thread sets this before it looks for lines a last time, so none is left behind
             self._sleeps = False
             self._wake.put(None)
@@ -119,13 +120,14 @@ class LogWriter:
         lines, told = self._lines, self._told
         taken = [lines.popleft() for _ in range(len(lines))]
         aside = [told.popleft() for _ in range(len(told))]  # after the others: what belongs to one of these is here
-        if taken or aside:
-            self._show([*aside, *taken])
-            self._observe([*aside, *taken])
-        if taken:
-            lost = self._sink.write(taken)  # it may wait, and `put` counts meanwhile
+        whole = [each if isinstance(each, bytes) else each[0] for each in taken]
+        if whole or aside:
+            self._show(aside + whole)
+            self._observe(aside + [each for each in taken if isinstance(each, bytes)])
+        if whole:
+            lost = self._sink.write(whole)  # it may wait, and `put` counts meanwhile
             self.dropped += lost
-        return bool(taken or aside)
+        return bool(whole or aside)
 
     def _show(self, lines: Sequence[bytes]) -> None:
         tap = self.tap
@@ -158,7 +160,7 @@ class DirectWriter:
         self.dropped = 0
         self.tap: Tap | None = None
 
-    def put(self, line: bytes, *, written: bool = True) -> None:
+    def put(self, line: bytes, *, written: bool = True, observed: bool = True) -> None:  # noqa: ARG002 — there is none
         """Write a line, and show it to the tap, which must not fail. There is no observer."""
         if self.tap is not None:
             self.tap([line])

@@ -6,6 +6,8 @@ import base64
 import hashlib
 import re
 import zlib
+from collections.abc import Iterable, Sequence
+from itertools import repeat
 
 _ADDRESS = re.compile(
     r"""(?:"(?:[^"\\]|\\.){1,320}"|(?<![^\s<>()\[\],;:"@])[^\s<>()\[\],;:"@]+)"""
@@ -28,23 +30,30 @@ _SHORTEST_NAME = 3
 _EVERYBODY = frozenset({"postmaster", "abuse", "mailbox", "user", "recipient", "sender", "address", "mail", "unknown"})
 """Local parts that are ordinary words of replies."""
 
+_AROUND = " \t<>"
+"""What does not belong to a subject."""
+
 MARK = "~"
 """The first character of a hash."""
 
 
 def canonical(text: str) -> str:
     """Return an address, Message-ID, queue id, session or client in the form in which it is looked for."""
-    return text.strip(" \t<>").lower()
+    return text.strip(_AROUND).lower()
 
 
 def key_of(text: str) -> int:
     """Return the number under which a subject's sessions are found. Different subjects may have the same one."""
-    text = text.strip(" \t<>").lower()  # as in `canonical`: each line has four
+    return zlib.crc32(canonical(text).encode("utf-8", "surrogateescape"))
+
+
+def keys_of(texts: Sequence[str]) -> Iterable[int]:
+    """Return the numbers of many texts, for less than half of what it costs to ask for each."""
+    known = map(str.lower, map(str.strip, texts, repeat(_AROUND)))
     try:
-        octets = text.encode()
+        return [*map(zlib.crc32, map(str.encode, known))]
     except UnicodeEncodeError:
-        octets = text.encode("utf-8", "surrogateescape")
-    return zlib.crc32(octets)
+        return map(key_of, texts)
 
 
 def addresses_in(text: str) -> list[str]:

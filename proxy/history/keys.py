@@ -11,30 +11,39 @@ import sys
 from array import array
 from collections.abc import Iterable
 
+from proxy.history.addresses import keys_of
+
 _KEYS, _SESSIONS = "I", "i"
 _OCTETS = 4
 
 
 class Keys:
-    """The keys that are not written yet."""
+    """The subjects whose keys are not written yet."""
 
-    __slots__ = ("_keys", "_sessions")
+    __slots__ = ("_sessions", "_subjects")
 
     def __init__(self) -> None:
-        self._keys, self._sessions = array(_KEYS), array(_SESSIONS)
+        self._subjects: list[str] = []
+        self._sessions: list[int] = []
 
-    def add(self, key: int, session: int) -> None:
-        """Let a session, or the note of a negative number, be found."""
-        self._keys.append(key)
+    def add(self, subject: str, session: int) -> None:
+        """Let a session, or the note of a negative number, be found under a subject. Nearly all mail has four."""
+        self._subjects.append(subject)
         self._sessions.append(session)
 
     def packed(self) -> list[tuple[bytes, bytes]]:
         """Return what is to be written."""
-        return [(_packed(self._keys), _packed(self._sessions))] if self._keys else []
+        return [packed(keys_of(self._subjects), self._sessions)] if self._subjects else []
 
     def clear(self) -> None:
         """Start again with none: they are written."""
-        del self._keys[:], self._sessions[:]
+        self._subjects.clear()
+        self._sessions.clear()
+
+
+def packed(keys: Iterable[int], sessions: Iterable[int]) -> tuple[bytes, bytes]:
+    """Return keys and the sessions that are found under them as they are kept."""
+    return _little(array(_KEYS, keys)).tobytes(), _little(array(_SESSIONS, sessions)).tobytes()
 
 
 def sessions_of(connection: sqlite3.Connection, keys: Iterable[int]) -> list[int]:
@@ -49,12 +58,10 @@ def sessions_of(connection: sqlite3.Connection, keys: Iterable[int]) -> list[int
 def forget(connection: sqlite3.Connection, key: int) -> None:
     """Let nothing be found under a key."""
     for row, numbers, sessions in _blobs_with(connection, key):
-        kept = Keys()
-        for number, session in zip(numbers, sessions, strict=True):
-            if number != key:
-                kept.add(number, session)
+        kept = [each for each in zip(numbers, sessions, strict=True) if each[0] != key]
         connection.execute("DELETE FROM keys WHERE row = ?", (row,))
-        connection.executemany("INSERT INTO keys VALUES (?, ?, ?)", [(row, *each) for each in kept.packed()])
+        if kept:
+            connection.execute("INSERT INTO keys VALUES (?, ?, ?)", (row, *packed(*zip(*kept, strict=True))))
 
 
 def _blobs_with(connection: sqlite3.Connection, key: int) -> list[tuple[int, array[int], array[int]]]:
@@ -63,10 +70,6 @@ def _blobs_with(connection: sqlite3.Connection, key: int) -> list[tuple[int, arr
         "SELECT row, keys, sessions FROM keys WHERE instr(keys, ?)", (key.to_bytes(_OCTETS, "little"),)
     )
     return [(row, _unpacked(_KEYS, keys), _unpacked(_SESSIONS, sessions)) for row, keys, sessions in found.fetchall()]
-
-
-def _packed(numbers: array[int]) -> bytes:
-    return _little(array(numbers.typecode, numbers)).tobytes()
 
 
 def _unpacked(kind: str, octets: bytes) -> array[int]:

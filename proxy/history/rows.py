@@ -15,7 +15,6 @@ from proxy.base.lines import name_of
 from proxy.events.fields import FIELDS
 from proxy.events.table import EVENTS
 from proxy.history.addresses import Addresses, addresses_in, key_of
-from proxy.history.gaps import RELAYED
 from proxy.history.keys import Keys
 from proxy.history.mails import Mail, decode_mail
 
@@ -78,7 +77,7 @@ class _Session:
         """The client, as the latest event told of it."""
         self.number, self.sender = -1, ""
         self.fate: tuple[Any, ...] = ()
-        self.only = ""
+        self.only: str | None = None
         """The message's recipient, if its row has it."""
 
 
@@ -88,7 +87,7 @@ class Rows:
     def __init__(self, connection: sqlite3.Connection, addresses: Addresses) -> None:
         """Go on after what the file has."""
         self._connection, self._addresses = connection, addresses
-        self._of = addresses.of
+        self._hashed, self._of = addresses.hashed, addresses.of
         self._words: dict[str, int] = {}
         self._sessions: OrderedDict[str, _Session] = OrderedDict()
         self._ended: OrderedDict[str, _Session] = OrderedDict()
@@ -96,9 +95,8 @@ class Rows:
         self._keys = Keys()
         self._known_words: dict[tuple[str, ...], tuple[int | None, ...]] = {}
         """The words of a fate → their numbers: most mail has one of a few."""
-        self._only = b"\n"
-        """The number of the latest transaction whose message's row has its recipient; it is in no other line."""
         self._pending: dict[str, list[tuple[Any, ...]]] = {name: [] for name in _INSERT}
+        self._transactions = self._pending["transactions"]
         self._next_word = self._highest("words", "id") + 1
         self._next_session = self._highest("sessions", "row") + 1
         self._next_note = self._highest("notes", "row") + 1
@@ -118,8 +116,8 @@ class Rows:
         found = self._connection.execute(statement, (since, MOST_SESSIONS)).fetchall()
         self._sessions.update((row[1], _Session(list(row))) for row in reversed(found))
 
-    def take(self, line: bytes) -> None:
-        """Take an event's line.
+    def take(self, line: bytes) -> Event | None:
+        """Take an event's line; return the event if it is a gap.
 
         Raises:
             msgspec.DecodeError, KeyError, TypeError, ValueError, AttributeError: it is malformed.
@@ -128,14 +126,14 @@ class Rows:
         if name == b"message":
             self._message(decode_mail(line))
         elif name == b"recipient":
-            if self._only in line and RELAYED in line:
-                self._only = b"\n"
-            else:
-                self._recipient(decode_mail(line))
+            self._recipient(decode_mail(line))
         elif name in _KEPT:
-            self.add(_decode(line))
+            event = _decode(line)
+            self.add(event)
+            return event if name == b"history_gap" else None
         elif not line.startswith(_BEGIN):
             raise ValueError("it is not a line of the log")
+        return None
 
     def add(self, event: Event) -> None:
         """Take an event that is neither a message nor a recipient."""
@@ -207,16 +205,16 @@ class Rows:
         if row[3:8] == who:
             return
         if row[3] != who[0]:
-            self._key(told[0], row[0])
+            self._keys.add(told[0], row[0])
         if user:
-            self._key(user, row[0])
+            self._keys.add(user, row[0])
         row[3:8] = who
         self._changed[row[0]] = row
 
     def _new_session(self, name: str, at: int) -> _Session:
         row: Row = [self._next_session, name, at, *[None] * 11]
         self._next_session += 1
-        self._key(name, row[0])
+        self._keys.add(name, row[0])
         self._changed[row[0]] = row
         return _Session(row)
 
@@ -234,34 +232,36 @@ class Rows:
     # ------------------------------------------------------------ mail
 
     def _mail(self, mail: Mail, at: int) -> _Session:
-        known = self._session(mail.session, at)
-        self._note_client(known, (mail.client, mail.helo, mail.tls, mail.cipher, mail.user))
+        known = self._sessions.get(mail.session) or self._session(mail.session, at)
+        who = (mail.client, mail.helo, mail.tls, mail.cipher, mail.user)
+        if who != known.who:
+            self._note_client(known, who)
         return known
 
     def _message(self, mail: Mail) -> None:
-        at = self._time(mail.timestamp)
-        known, number, sender = self._mail(mail, at), _number(mail.transaction), mail.sender
-        fate, row = self._fate(mail, sender, *mail.recipients), known.row[0]
-        message_id, only, kept = mail.message_id, None, self._of(sender)
-        if self._addresses.hashed:
+        at, number, sender = self._time(mail.timestamp), _number(mail.transaction), mail.sender
+        known, fate, count = self._mail(mail, at), self._fate(mail), mail.recipient_count
+        row, message_id, kept = known.row[0], mail.message_id, sender
+        only = mail.recipients[0] if count == 1 and mail.disposition == "relayed" else None
+        if self._hashed:
+            fate = self._hidden_fate(fate, mail, sender, *mail.recipients)
+            kept, only = self._of(sender), only and self._of(only)
             message_id = self._addresses.within(message_id, sender)
-        if mail.recipient_count == 1 and mail.disposition == "relayed":
-            only = self._of(mail.recipients[0])
-            self._only = f'"transaction":"{mail.transaction}"'.encode()
-            self._key(only, row)
-        known.number, known.sender, known.fate, known.only = number, sender, fate, only or ""
-        self._pending["transactions"].append((
-            row, number, at, kept, message_id, mail.recipient_count, mail.size, *fate, round(mail.client_ms) or None,
+        known.number, known.sender, known.fate, known.only = number, sender, fate, only
+        self._transactions.append((
+            row, number, at, kept, message_id, count, mail.size, *fate, round(mail.client_ms) or None,
             round(mail.policy_ms) or None, round(mail.callback_ms) or None, round(mail.upstream_ms) or None, only,
         ))  # fmt: skip
-        for each in (kept, message_id, mail.queue_id):
+        for each in (kept, only, message_id, mail.queue_id):
             if each:
-                self._key(each, row)
+                self._keys.add(each, row)
 
     def _recipient(self, mail: Mail) -> None:
         at = self._time(mail.timestamp)
         known, number, sender, address = self._mail(mail, at), _number(mail.transaction), mail.sender, mail.recipient
-        fate, row, kept = self._fate(mail, sender, address), known.row[0], self._of(address)
+        fate, row, kept = self._fate(mail), known.row[0], address
+        if self._hashed:
+            fate, kept = self._hidden_fate(fate, mail, sender, address), self._of(address)
         if known.number == number and known.sender == sender and known.fate == fate:
             if kept == known.only:
                 return
@@ -270,20 +270,21 @@ class Rows:
             sent_by = self._of(sender)
             self._pending["recipients"].append((row, number, at, sent_by, kept, *fate))
             if sent_by:
-                self._key(sent_by, row)
-        self._key(kept, row)
+                self._keys.add(sent_by, row)
+        self._keys.add(kept, row)
 
-    def _fate(self, mail: Mail, *known: str) -> tuple[Any, ...]:
-        word, reply, said = self._word, mail.reply, mail.callback_text or None
-        told = (mail.phase, mail.disposition, mail.decided_by, mail.upstream, mail.taken_by)
+    def _fate(self, mail: Mail) -> tuple[Any, ...]:
+        told = (mail.phase, mail.disposition, mail.decided_by, mail.callback_status, mail.callback_reason,
+                mail.upstream, mail.taken_by)  # fmt: skip
         words = self._known_words.get(told) or self._words_of(told)
-        if self._addresses.hashed:
-            reply = self._addresses.within(reply, *known)
-            said = said and self._addresses.within(said, *known)
-        return (
-            words[0], words[1], words[2], reply[:LONGEST_TEXT], word(mail.callback_status), word(mail.callback_reason),
-            said, words[3], words[4], mail.queue_id or None,
-        )  # fmt: skip
+        return (*words[:3], mail.reply[:LONGEST_TEXT], words[3], words[4], mail.callback_text or None,
+                words[5], words[6], mail.queue_id or None)  # fmt: skip
+
+    def _hidden_fate(self, fate: tuple[Any, ...], mail: Mail, *known: str) -> tuple[Any, ...]:
+        """Return a fate without the addresses in what the next hop and the exchanger said."""
+        within = self._addresses.within
+        reply, said = within(mail.reply, *known)[:LONGEST_TEXT], within(mail.callback_text, *known) or None
+        return (*fate[:3], reply, *fate[4:6], said, *fate[7:])
 
     def _words_of(self, told: tuple[str, ...]) -> tuple[int | None, ...]:
         if len(self._known_words) >= MOST_WORDS:
@@ -322,11 +323,11 @@ class Rows:
         for name in fields.keys() & _PERSONAL:
             for address in [fields[name]] if name in _ADDRESS_FIELDS else addresses_in(fields[name]):
                 if address:
-                    self._key(self._of(address), where)
+                    self._keys.add(self._of(address), where)
         if not session and event.get("client"):
-            self._key(event["client"], where)
+            self._keys.add(event["client"], where)
             fields["client"] = event["client"]
-        if self._addresses.hashed:
+        if self._hashed:
             address = str(event.get("address") or "")
             fields = {name: self._hidden(name, value, address) for name, value in fields.items()}
             if fields.get("command") in _NAMING:
@@ -351,9 +352,6 @@ class Rows:
         self._pending["gaps"].append((first, last, event.get("worker"), self._word(event["reason"]), *counts))
 
     # ------------------------------------------------------------ small things
-
-    def _key(self, text: str, session: int) -> None:
-        self._keys.add(key_of(text), session)
 
     def _word(self, text: str | None) -> int | None:
         if not text:

@@ -18,7 +18,6 @@ from typing import Any
 
 import msgspec
 
-from proxy.base.lines import name_of
 from proxy.base.log import get_logger
 from proxy.history import files
 from proxy.history.addresses import Addresses
@@ -274,17 +273,15 @@ class Writer:
             self._failed(str(error))
 
 
-_decode = msgspec.json.Decoder(dict[str, Any]).decode
-
-
 def _add(rows: Rows, line: bytes) -> None:
     """Add a line's rows. A malformed line is a fault in Ringback, which must not cost the others."""
     try:
-        rows.take(line)
-        if name_of(line) == b"history_gap":
-            _log_gap(_decode(line))
+        gap = rows.take(line)
     except (msgspec.DecodeError, KeyError, TypeError, ValueError, AttributeError) as error:
         log.error("history_line_malformed", reason=repr(error)[:200])
+        return
+    if gap is not None:
+        _log_gap(gap)
 
 
 def _log_gap(event: Mapping[str, Any]) -> None:

@@ -116,7 +116,9 @@ def record_message(session: Session, answer: Reply | None, relay: Relay | None, 
             _record_one(session, recipient, answer, about, upstream)
         else:
             text = first if recipient is recipients[0] else printable(recipient.path.text)
-            log.info("recipient", whole={**about, "recipient": text, **fate, **place})
+            # The history keeps the only recipient of a relayed message with the message.
+            kept = not recipients[1:] and fate["disposition"] == "relayed"
+            log.info("recipient", whole={**about, "recipient": text, **fate, **place}, observed=not kept)
 
 
 def _found(session: Session) -> Fields:

@@ -46,10 +46,10 @@ class Watch:
                 return write
             vars(self).pop(name, None)  # it is looked up each time, so that each event passes here
 
-            def watched(event: str, *, whole: log.Fields | None = None, **fields: Any) -> None:
+            def watched(event: str, *, whole: log.Fields | None = None, observed: bool = True, **fields: Any) -> None:
                 given = fields if whole is None else whole
                 watch.problems.extend(problems_of(event, "error" if name == "exception" else name, given))
-                write(event, **given)
+                write(event, observed=observed, **given)
 
             return watched
 

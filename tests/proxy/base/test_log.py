@@ -392,6 +392,22 @@ def test_an_observer_gets_every_line_as_json_and_the_named_events_that_the_level
     assert heard.batches[-1][-1].decode() == lines[-1] + "\n"
 
 
+def test_an_event_that_another_one_tells_the_observer_is_only_in_the_log_and_in_its_place() -> None:
+    for levels in (None, log.Levels(30)):
+        stream, logger, heard = io.StringIO(), get_logger(), Heard()
+        configure(stream, levels=levels)
+        try:
+            log_output.observe(heard, frozenset({"message", "recipient"}))
+            logger.info("message", number=1)
+            logger.info("recipient", whole={"number": 2}, observed=False)
+            logger.info("recipient", number=3)
+            lines = written(stream).splitlines()
+        finally:
+            structlog.reset_defaults()
+        assert [each["number"] for each in heard.events] == [1, 3]
+        assert [json.loads(line)["number"] for line in lines] == ([] if levels else [1, 2, 3])
+
+
 def test_an_observer_that_fails_costs_no_line() -> None:
     def fails(lines: bytes) -> None:
         raise RuntimeError(len(lines))

@@ -33,7 +33,7 @@ def fields_of(call: ast.Call) -> Iterator[str]:
     for each in call.keywords:
         if each.arg == "whole" and isinstance(each.value, ast.Dict):
             yield from (key.value for key in each.value.keys if isinstance(key, ast.Constant))
-        elif each.arg not in {"whole", None}:
+        elif each.arg not in {"whole", "observed", None}:
             yield each.arg
 
 

@@ -139,8 +139,8 @@ def test_older_days_are_searched_and_since_leaves_them_out(tmp_path: Path) -> No
 
 
 def test_another_subject_with_the_same_number_is_not_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    for module in ("rows", "search"):
-        monkeypatch.setattr(f"proxy.history.{module}.key_of", lambda text: 7)  # noqa: ARG005
+    monkeypatch.setattr("proxy.history.keys.keys_of", lambda texts: [7] * len(texts))
+    monkeypatch.setattr("proxy.history.search.key_of", lambda text: 7)  # noqa: ARG005
     kept = settings(tmp_path)
     write(kept, refusal_line(A, "c@example.com"), *mail_lines(B, recipients=["d@example.com"], sender="e@f.test"))
     assert [each.session["id"] for each in found(kept, "c@example.com").stories] == [A]

@@ -9,6 +9,7 @@ from contextlib import closing
 import pytest
 
 from proxy.history import keys
+from proxy.history.addresses import key_of
 from proxy.history.keys import Keys, sessions_of
 
 
@@ -20,10 +21,7 @@ def connection() -> Iterator[sqlite3.Connection]:
 
 
 def put(connection: sqlite3.Connection, pairs: Iterable[tuple[int, int]]) -> None:
-    pending = Keys()
-    for key, session in pairs:
-        pending.add(key, session)
-    connection.executemany("INSERT INTO keys VALUES (NULL, ?, ?)", pending.packed())
+    connection.execute("INSERT INTO keys VALUES (NULL, ?, ?)", keys.packed(*zip(*pairs, strict=True)))
 
 
 def test_sessions_of_all_writes_are_found_once_the_latest_first_and_notes_last(connection: sqlite3.Connection) -> None:
@@ -50,6 +48,18 @@ def test_a_forgotten_key_is_not_found_and_the_others_are(connection: sqlite3.Con
 def test_without_keys_nothing_is_written() -> None:
     pending = Keys()
     assert pending.packed() == []
-    pending.add(1, 1)
+    pending.add("a@b.test", 1)
     pending.clear()
     assert pending.packed() == []
+
+
+@pytest.mark.parametrize("others", [[], ["\udcff@example.com"]])
+def test_many_subjects_have_the_keys_that_each_is_looked_for_by(
+    connection: sqlite3.Connection, others: list[str]
+) -> None:
+    subjects = ["A@Example.com", "<1@b.test>", "\tQUEUE", "m\u00fcller@b.test", "", *others]
+    pending = Keys()
+    for number, each in enumerate(subjects, 1):
+        pending.add(each, number)
+    connection.executemany("INSERT INTO keys VALUES (NULL, ?, ?)", pending.packed())
+    assert [sessions_of(connection, [key_of(each)]) for each in subjects] == [[n] for n in range(1, len(subjects) + 1)]

@@ -3,11 +3,16 @@
 from __future__ import annotations
 
 import asyncio
+import io
+import json
 from collections.abc import Mapping
 from typing import Any
 
+import pytest
+import structlog
 from structlog.testing import capture_logs
 
+from proxy.base import log_output
 from proxy.mail.session import Session
 from proxy.mail.verdict import PASS, Verdict
 from sieve.phases import Need, Phase
@@ -56,6 +61,35 @@ async def test_a_message_and_its_recipient_say_who_took_it() -> None:
         assert (message["message_id"], message["recipients"]) == ("<1@here.test>", [BOB])
         assert (recipient["recipient"], recipient["reply"]) == (BOB, message["reply"])
         assert message["reply"] == reply
+
+
+@pytest.mark.parametrize(
+    ("recipients", "at_the_dot", "observed"),
+    [
+        ([BOB], "250 2.0.0 Ok", ["message"]),
+        ([BOB], "550 5.7.1 No", ["message", "recipient"]),
+        ([BOB, CAROL], "250 2.0.0 Ok", ["message", "recipient", "recipient"]),
+    ],
+)
+async def test_the_history_gets_the_only_recipient_of_a_relayed_message_with_the_message(
+    recipients: list[str], at_the_dot: str, observed: list[str]
+) -> None:
+    stream, seen = io.StringIO(), list[bytes]()
+    async with Exchanger(script={Step.DOT: says(at_the_dot)}) as upstream, serving(upstream) as stage:
+        log_output.configure(stream)
+        try:
+            log_output.observe(seen.append, frozenset())
+            client = await with_recipients(stage, *recipients)
+            await client.ask("DATA")
+            await client.content(LETTER)
+        finally:
+            await asyncio.to_thread(log_output.close)
+            structlog.reset_defaults()
+    mail = ("message", "recipient")
+    events = [json.loads(line)["event"] for lines in seen for line in lines.splitlines()]
+    assert [each for each in events if each in mail] == observed
+    written = [json.loads(line)["event"] for line in stream.getvalue().splitlines()]
+    assert [each for each in written if each in mail] == ["message", *("recipient" for _ in recipients)]
 
 
 async def test_a_refused_recipient_has_one_event() -> None:
