@@ -13,7 +13,7 @@ from collections.abc import Callable
 from contextlib import suppress
 
 from proxy.base.log import get_logger
-from proxy.keeper.door import knocked
+from proxy.keeper.door import NobodyOutside, knocked
 from proxy.keeper.frames import BadFrame, FrameReader, Malformed
 from proxy.keeper.messages import Hello, decode_hello
 
@@ -98,7 +98,9 @@ class Observers:
     def _knocked(self) -> None:
         try:
             self._let_in()
-        except OSError as error:  # the supervisor has died
+        except NobodyOutside:
+            self._loop.remove_reader(self._inside.fileno())
+        except OSError as error:
             log.error("control_door_failed", reason=str(error))
             self._loop.remove_reader(self._inside.fileno())
 

@@ -12,7 +12,7 @@ from proxy.counting import operations as ops
 from proxy.counting.clock import Clock, steady_epoch
 from proxy.counting.gauges import Gauges
 from proxy.counting.greylist import Key, Known, Triplet, Triplets
-from proxy.counting.leases import Leases
+from proxy.counting.leases import ALONE, Leases
 from proxy.counting.operations import Operation, Shown
 from proxy.counting.series import Part, SeriesTable
 from proxy.counting.values import Values
@@ -55,6 +55,9 @@ class MemoryCounting:
             ops.Show: self._show,
             ops.Forget: self._forget,
         }
+
+    alone = ALONE
+    """This process as an owner of places."""
 
     def ask(self, operation: Operation[A]) -> A:
         """Perform it, and return the answer."""

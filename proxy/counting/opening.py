@@ -21,8 +21,11 @@ FILE = "counting.db"
 """In State_Directory."""
 
 
-def open_counting(core: CoreOptions) -> MemoryCounting | SharedCounting:
-    """Make what counts for this machine: in the keeper, or in the only worker. It opens nothing before `start`."""
+def open_counting(core: CoreOptions, alone: str = "") -> MemoryCounting | SharedCounting:
+    """Make what counts for this machine: in the keeper, or in the only worker. It opens nothing before `start`.
+
+    `alone` is the process's name as an owner of places.
+    """
     url = store_of(core)
     match url.kind:
         case "memory":
@@ -33,12 +36,12 @@ def open_counting(core: CoreOptions) -> MemoryCounting | SharedCounting:
             from proxy.counting.redis import RedisCounting  # noqa: PLC0415 - the client takes 4.5 MiB of memory
 
             shared = RedisCounting(url, core.script_store_site, _machine(core))
-            return SharedCounting(shared, meanwhile_of(core, name=str(url)))
+            return SharedCounting(shared, meanwhile_of(core, name=str(url)), alone=alone)
 
 
-def meanwhile_of(core: CoreOptions, name: str) -> Meanwhile:
+def meanwhile_of(core: CoreOptions, name: str, counting: MemoryCounting | None = None) -> Meanwhile:
     """Make what counts in one process while others do not answer."""
-    return Meanwhile(name=name, defers=core.on_store_error == "defer")
+    return Meanwhile(name=name, defers=core.on_store_error == "defer", counting=counting)
 
 
 def store_of(core: CoreOptions) -> StoreUrl:

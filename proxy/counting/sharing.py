@@ -73,12 +73,17 @@ class SharedStore(Protocol):
 class SharedCounting:
     """A store that machines share, or this process while it is down. The event loop's thread owns its state."""
 
-    def __init__(self, shared: SharedStore, meanwhile: Meanwhile, clock: Clock = time.monotonic) -> None:
-        """`clock` times the retries. Nothing connects before the first operation."""
+    def __init__(
+        self, shared: SharedStore, meanwhile: Meanwhile, clock: Clock = time.monotonic, *, alone: str = ""
+    ) -> None:
+        """`clock` times the retries. Nothing connects before the first operation.
+
+        `alone` is this process as an owner of places, by a name that its machine has only once.
+        """
         self._shared, self._meanwhile, self._clock = shared, meanwhile, clock
         self._retry = Retry()
         self._owner = TaskOwner("shared counting")
-        self._alone = f"pid {os.getpid()}"
+        self.alone = alone or f"pid {os.getpid()}"
 
     @property
     def is_alone(self) -> bool:
@@ -102,8 +107,8 @@ class SharedCounting:
             CountingUnavailable: it is down, and `on_store_error = defer`.
         """
         if isinstance(operation, Lease | Return | Hold) and operation.owner == ALONE:
-            operation.owner = self._alone
-            self.local.leases.connect(self._alone)
+            operation.owner = self.alone
+            self.local.leases.connect(self.alone)
         if _is_here_only(operation):
             return self.local.ask(operation)
         if not self._retry.may_try(self._clock()):
@@ -131,8 +136,8 @@ class SharedCounting:
     async def close(self) -> None:
         """Free this process's own places, and disconnect."""
         await self._owner.cancel()
-        if self.local.leases.held_by(self._alone):
-            await self._quietly(Hold(self._alone, []))
+        if self.local.leases.held_by(self.alone):
+            await self._quietly(Hold(self.alone, []))
         await self._shared.close()
 
     # ------------------------------------------------------------ owners of places
@@ -200,6 +205,7 @@ class SharedCounting:
             self.tell(Hold(owner, held))
 
     async def _renew_along(self) -> None:
+        await self._quietly(Hold(self.alone, self.local.leases.held_by(self.alone)))  # not what a dead one had
         while True:
             await asyncio.sleep(RENEW_SECONDS)
             for owner, held in list(self.local.leases.states()):

@@ -10,7 +10,7 @@ import msgspec
 
 from proxy.counting.gauges import GaugeState
 from proxy.counting.greylist import Key, Known, Triplet
-from proxy.counting.leases import LeaseState
+from proxy.counting.leases import ALONE, LeaseState
 from proxy.counting.memory import MemoryCounting
 from proxy.counting.series import Part
 from proxy.counting.values import ValueState
@@ -37,12 +37,13 @@ class Tables(msgspec.Struct, array_like=True):
     clients: Sequence[tuple[Key, Known]] = ()
 
 
-def tables_of(counting: MemoryCounting) -> Iterator[Tables]:
-    """Yield everything, in pieces; the largest tables come last."""
+def tables_of(counting: MemoryCounting, alone: str = ALONE) -> Iterator[Tables]:
+    """Yield everything, in pieces; the largest tables come last. `alone`: how others call this process as an owner."""
+    leases = ((owner or alone, held) for owner, held in counting.leases.states())
     parts = chain.from_iterable(map(counting.series.parts, counting.series.names()))
     buckets = ((encoded(key), each.count, each.seconds, left, at) for key, each, left, at in counting.buckets.states())
     states: dict[str, Iterable[Any]] = {
-        "leases": counting.leases.states(),
+        "leases": leases,
         "windows": counting.windows.states(),
         "gauges": counting.gauges.states(),
         "buckets": buckets,

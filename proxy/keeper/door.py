@@ -41,10 +41,13 @@ class Calling:
     outside: socket.socket
     generation: int
     worker: int
+    doors: Doors | None = None
+    """Where others reach this worker, if it is the only one: then it is the keeper, until another takes over."""
 
     def __iter__(self) -> Iterator[socket.socket]:
-        """Yield the socket that the worker keeps."""
+        """Yield the sockets that the worker keeps."""
         yield self.outside
+        yield from self.doors or ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,6 +63,10 @@ class Doors:
         yield from self.insides
         if self.predecessor is not None:
             yield self.predecessor
+
+
+class NobodyOutside(OSError):
+    """The outer side is closed everywhere: no connection will come."""
 
 
 def knock(outside: socket.socket, hello: bytes) -> socket.socket:
@@ -84,6 +91,7 @@ def knocked(inside: socket.socket) -> tuple[bytes, socket.socket] | None:
     """Return the next connection that waits before the door, and its hello; None if no connection waits.
 
     Raises:
+        NobodyOutside: see there.
         OSError: the door cannot be read.
     """
     while True:
@@ -96,7 +104,7 @@ def knocked(inside: socket.socket) -> tuple[bytes, socket.socket] | None:
             connection.setblocking(False)
             return hello, connection
         if not hello:
-            return None
+            raise NobodyOutside
         for each in descriptors:
             with suppress(OSError):
                 socket.close(each)

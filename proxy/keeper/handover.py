@@ -21,6 +21,7 @@ from proxy.callback.memory import Packed
 from proxy.callback.question import Question
 from proxy.callback.verdict import CallbackVerdict
 from proxy.callback.verifier import CallbackVerifier
+from proxy.counting.leases import ALONE
 from proxy.counting.memory import MemoryCounting
 from proxy.counting.tables import adopt, tables_of
 from proxy.keeper.door import knock
@@ -65,15 +66,25 @@ class Predecessor:
         counting: MemoryCounting,
         shut: Callable[[], None],
         lost: Callable[[], None],
+        *,
+        alone: str = ALONE,
     ) -> None:
-        """`shut` stops the questions; `lost` is called if the successor ends while this keeper is still there."""
+        """`shut` stops the questions; `lost` is called if the successor ends while this keeper is still there.
+
+        `alone` is the name under which the successor knows this process as an owner of places, if it has any itself.
+        """
         self._verifier, self._counting, self._shut, self._on_loss = verifier, counting, shut, lost
+        self._alone = alone
         self._owner = TaskOwner("handover")
         self.link: Link[Ask] = Link(decode_asks, lambda link, _asks: link.abort(), self._lost)
         if verifier is not None:
             verifier.finding = self._found
         self._leaving = self._gone = False
         spawn(self._tell(), name="handover", owner=self._owner)
+
+    def retire(self) -> None:
+        """Do not go on, even if the successor ends."""
+        self._leaving = True
 
     async def finished(self) -> None:
         """Return when no probe is in flight any more, or the successor has gone."""
@@ -99,7 +110,7 @@ class Predecessor:
         self._shut()
         for message in self._state(verifier) if verifier is not None else ():
             link.send(message)
-        for tables in tables_of(self._counting):  # nothing is counted any more
+        for tables in tables_of(self._counting, self._alone):  # nothing is counted any more
             link.send(Counts(tables))
             await asyncio.sleep(0)
             await link.drained()
@@ -151,6 +162,7 @@ class Successor:
         self._complete: asyncio.Future[bool] = self._loop.create_future()
         self._in_order: asyncio.Queue[ToSuccessor | None] = asyncio.Queue()
         self._verdicts = 0
+        self._link: Link[ToSuccessor] | None = None
 
     async def take_over(self, outside: socket.socket, hello: Hello) -> None:
         """Return when the old keeper has told everything, or after HANDOVER_SECONDS. Never raises."""
@@ -159,7 +171,7 @@ class Successor:
         except OSError as error:
             log.warning("keeper_not_handed_over", reason=str(error))
             return
-        link = Link(decode_handover, self._heard, self._lost)
+        link = self._link = Link(decode_handover, self._heard, self._lost)
         spawn(self._take_all(), name="take over", owner=self._owner)
         await link.begin(ours)
         try:
@@ -173,8 +185,10 @@ class Successor:
             log.warning("keeper_not_handed_over", reason="the old keeper did not answer")
 
     async def close(self) -> None:
-        """Learn nothing more from the old keeper."""
+        """Learn nothing more from the old keeper. If it is still there, it goes on."""
         await self._owner.cancel()
+        if self._link is not None:
+            self._link.abort()
 
     def _heard(self, _link: Link[ToSuccessor], messages: list[ToSuccessor]) -> None:
         for each in messages:

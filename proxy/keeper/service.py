@@ -16,7 +16,7 @@ from proxy.callback.verifier import CallbackVerifier
 from proxy.callback.withheld import SILENT
 from proxy.counting.memory import MemoryCounting
 from proxy.keeper.counters import Counters, Owning
-from proxy.keeper.door import knocked
+from proxy.keeper.door import NobodyOutside, knocked
 from proxy.keeper.frames import Malformed
 from proxy.keeper.handover import Predecessor
 from proxy.keeper.link import Link
@@ -26,6 +26,9 @@ log = get_logger()
 
 SUCCESSOR = 0
 """The slot that the keeper of a new configuration gives in its hello."""
+
+ONLY_WORKER = 1
+"""The slot of a worker that has no neighbours."""
 
 
 class KeeperService:
@@ -56,9 +59,14 @@ class KeeperService:
         for inside in self._doors:
             self._loop.add_reader(inside.fileno(), self._knocked, inside)
 
+    def retire(self) -> None:
+        """Leave the doors to others, even if the successor ends."""
+        if self._predecessor is not None:
+            self._predecessor.retire()
+
     async def leave(self) -> None:
         """Take no more questions. If a successor has taken over, finish the probes in flight for it."""
-        self._shut()
+        self._close_doors()
         if self._predecessor is not None:
             await self._predecessor.finished()
         await self._owner.cancel()
@@ -68,12 +76,15 @@ class KeeperService:
 
     def _shut(self) -> None:
         """Send the workers away: they come again, and the successor reads the doors then."""
+        self._close_doors()
+        self._counters.shut()
+
+    def _close_doors(self) -> None:
         self._open = False
         for inside in self._doors:
             self._loop.remove_reader(inside.fileno())
         for link in tuple(self._links):
             link.close()
-        self._counters.shut()
 
     # ------------------------------------------------------------ the doors
 
@@ -81,6 +92,8 @@ class KeeperService:
         try:
             while self._open and (found := knocked(inside)) is not None:
                 self._let_in(*found)
+        except NobodyOutside:  # the processes of that configuration have ended
+            self._loop.remove_reader(inside.fileno())
         except OSError as error:  # the supervisor has died; the workers will end, too
             log.error("keeper_door_failed", reason=str(error))
             self._loop.remove_reader(inside.fileno())
@@ -98,7 +111,8 @@ class KeeperService:
         if hello.slot == SUCCESSOR:
             if self._predecessor is not None:
                 self._predecessor.close()
-            self._predecessor = Predecessor(self._verifier, self._counters.counting.local, self._shut, self._resume)
+            counting, alone = self._counters.counting.local, f"{self._generation}:{ONLY_WORKER}"
+            self._predecessor = Predecessor(self._verifier, counting, self._shut, self._resume, alone=alone)
             spawn(self._predecessor.link.begin(connection), name="connection of a successor", owner=self._owner)
         else:
             link = self._link_of(hello)

@@ -12,10 +12,12 @@ from config.schema.specs import Schema
 from config.settings import Settings
 from proxy.checks.places import in_force
 from proxy.counting.base import Counting
+from proxy.counting.memory import MemoryCounting
 from proxy.counting.opening import meanwhile_of, open_counting
 from proxy.keeper.counting import KeptCounting
 from proxy.keeper.door import Calling
 from proxy.keeper.messages import Hello
+from proxy.keeper.only import OnlyCounting
 from proxy.metrics.book import Names
 from proxy.metrics.table import CERTIFICATE, DATASOURCE, LISTENER, SCRIPT, UPSTREAM, ZONE
 from proxy.modules.base import CallbackMaker, Prepared, ScriptRunner, ZoneAsker
@@ -91,7 +93,13 @@ class Assembly:
         if calling is None:
             return open_counting(self.core)
         hello = Hello(calling.generation, calling.worker, counts=True)
-        return KeptCounting(calling.outside, hello, meanwhile_of(self.core, "keeper"))
+
+        def asking(meanwhile: MemoryCounting) -> KeptCounting:
+            return KeptCounting(calling.outside, hello, meanwhile_of(self.core, "keeper", meanwhile))
+
+        if calling.doors is None:
+            return asking(MemoryCounting())
+        return OnlyCounting(open_counting(self.core, f"{calling.generation}:{calling.worker}"), asking)
 
     @property
     def monitors(self) -> list[tuple[int, int]]:
@@ -100,8 +108,8 @@ class Assembly:
 
     def callbacks(self, upstream_down: Callable[[], bool], calling: Calling | None = None) -> Callbacks:
         """Make the callback service of the last stanza that has one; with `calling`, the keeper asks the exchangers."""
-        makers = self._makers
-        return makers[-1].callbacks(self.core, upstream_down, calling) if makers else NoCallbacks()
+        makers, keeper = self._makers, None if calling is None or calling.doors is not None else calling
+        return makers[-1].callbacks(self.core, upstream_down, keeper) if makers else NoCallbacks()
 
     def govern(self, callbacks: Callbacks) -> None:
         """Give a callback service in use the rules of these options."""

@@ -9,6 +9,7 @@ from collections.abc import Sequence
 from config.scopes.listener import Listener
 from proxy.keeper.door import Calling
 from proxy.keeper.messages import Hello
+from proxy.keeper.tenure import Tenure
 from proxy.server.answering import Answerer, through
 from proxy.server.assembly import Assembly
 from proxy.server.birth import Post
@@ -30,9 +31,11 @@ def be_worker(
     """Serve in a process that was just forked, and return its exit status."""
     name = number if assembly.core.processes > 1 else None
     hello = Hello(post.generation, number, answers=True)
-    return live(
-        lambda: _serve(Worker(assembly, calling, post.generation), bound, post, hello), assembly.core, post, worker=name
-    )
+
+    def worker() -> Worker:
+        return Worker(assembly, calling, post.generation, Tenure)
+
+    return live(lambda: _serve(worker(), bound, post, hello), assembly.core, post, worker=name)
 
 
 async def _serve(worker: Worker, bound: Sequence[tuple[socket.socket, Listener]], post: Post, hello: Hello) -> None:

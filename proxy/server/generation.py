@@ -13,7 +13,7 @@ from typing import Any, Generic, Protocol, Self, TypeVar
 from config.diagnostics import Diagnostic
 from config.overlay import Change
 from config.scopes.listener import Listener
-from proxy.keeper.door import Calling, Door
+from proxy.keeper.door import Calling, Door, Doors
 from proxy.metrics.board import Block, Board
 from proxy.metrics.book import Names
 from proxy.options.core import CoreOptions
@@ -77,7 +77,7 @@ class Generation(Generic[A]):
     """The control process's addresses: for metrics first, then for the page."""
     number: int = 1
     door: Door | None = None
-    """How its workers reach the keeper; None if there is no keeper."""
+    """How its workers reach the keeper, which may be the only worker; None once none of its processes is left."""
     warnings: tuple[Diagnostic, ...] = ()
     begun: bool = False
     """Whether its workers were started; the keeper comes first, because they ask it at once."""
@@ -106,7 +106,7 @@ class Generation(Generic[A]):
         except CannotListen:
             sockets.close(keep=before)
             raise
-        return cls(assembly, sockets, pages, number, Door() if assembly.keeps else None, warnings)
+        return cls(assembly, sockets, pages, number, Door(), warnings)
 
     def __post_init__(self) -> None:
         """Make the board: a block for the keeper, for each worker, and for control."""
@@ -122,13 +122,20 @@ class Generation(Generic[A]):
         return [*self.sockets, *self.pages, *(self.door or ())]
 
     @property
+    def keeps(self) -> bool:
+        """Whether its keeper is a process of its own."""
+        return self.assembly.keeps
+
+    @property
     def processes(self) -> int:
         """How many it has."""
-        return self.sockets.workers + (self.door is not None)
+        return self.sockets.workers + self.keeps
 
-    def calling(self, number: int) -> Calling | None:
-        """Return how a worker reaches the keeper."""
-        return Calling(self.door.outside, self.number, number) if self.door is not None else None
+    def calling(self, number: int, doors: Doors) -> Calling | None:
+        """Return how a worker reaches the keeper. If it is the only one, it is the keeper, at these doors."""
+        if self.door is None:
+            return None
+        return Calling(self.door.outside, self.number, number, None if self.keeps else doors)
 
     def close_door(self) -> None:
         """Close the door, because no keeper reads it any more."""

@@ -9,9 +9,8 @@ from functools import partial
 from proxy.counting.memory import MemoryCounting
 from proxy.counting.opening import open_counting
 from proxy.keeper.door import Doors
-from proxy.keeper.handover import Successor
 from proxy.keeper.messages import Hello
-from proxy.keeper.service import SUCCESSOR, KeeperService
+from proxy.keeper.tenure import Tenure
 from proxy.keeper.verifying import VerifierMaker, Verifying
 from proxy.metrics.book import BOOK
 from proxy.metrics.table import TRACKED
@@ -49,11 +48,8 @@ async def _keep(assembly: Assembly, earlier: Sequence[Assembly], doors: Doors, p
     counting = open_counting(assembly.core)
     await counting.start()
     BOOK.sample(partial(_look, counting.local))
-    service = KeeperService(verifier, doors.insides, doors.generation, counting)
-    successor = Successor(verifier, counting.local)
-    if doors.predecessor is not None:
-        await successor.take_over(doors.predecessor, Hello(doors.generation, SUCCESSOR))
-    service.open()
+    tenure = Tenure(doors, counting, verifier)
+    await tenure.begin()
     answers = process.questions(lambda: 0) | counters.questions(counting, assembly.core, assembly.monitors)
     answers |= callbacks.questions(verifier) if verifier is not None else {}
     answerer = Answerer(through(post.rows.outside, Hello(post.generation, KEEPER, answers=True)), answers)
@@ -62,10 +58,9 @@ async def _keep(assembly: Assembly, earlier: Sequence[Assembly], doors: Doors, p
     collect_seldom(loop)
     await loop.sock_sendall(orders, LISTENING)
     if not await next_order(orders):  # the supervisor is gone, and its workers finish their sessions
-        await service.deserted.wait()
-    await service.leave()
+        await tenure.deserted.wait()
+    await tenure.end()
     await answerer.close()
-    await successor.close()
     if verifying is not None:
         await verifying.close()
     await counting.close()

@@ -180,7 +180,7 @@ class Supervisor(Generic[A]):
         for child in self._of(replaced):
             if child.is_worker:
                 child.order(SUCCEEDED)
-            elif child.number == CONTROL or successor.door is not None:  # that keeper has taken over
+            else:  # the new keeper, or the new only worker, has taken over
                 child.order(DRAIN)
         replaced.sockets.close(keep=successor.sockets)
         replaced.pages.close(keep=successor.pages)
@@ -240,7 +240,7 @@ class Supervisor(Generic[A]):
     # ---- processes
 
     def _start_all(self, generation: Generation[A]) -> None:
-        if generation.door is not None:
+        if generation.keeps:
             self._start(generation, KEEPER)  # the workers follow when it serves
         else:
             self._start_workers(generation)
@@ -275,12 +275,12 @@ class Supervisor(Generic[A]):
             post = replace(post, steering=self._helm.outside, told=self._helm.heard)
             self._close_all_but({post.rows.inside, self._helm.outside, self._helm.heard, *pages})
             return self._be_control(generation.assembly, watched, pages, post)
+        doors = self._doors(generation)
         if number == KEEPER:
-            doors = self._doors(generation)
             self._close_all_but({*doors, post.rows.outside})
             earlier = [each.assembly for each in self._generations() if each.door and each.number < generation.number]
             return self._be_keeper(generation.assembly, earlier, doors, post)
-        bound, calling = generation.sockets.of(number), generation.calling(number)
+        bound, calling = generation.sockets.of(number), generation.calling(number, doors)
         self._close_all_but({*(each for each, _ in bound), *(calling or ()), post.rows.outside})
         return self._be_worker(number, generation.assembly, bound, post, calling)
 

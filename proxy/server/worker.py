@@ -11,22 +11,26 @@ import socket
 from array import array
 from collections.abc import Callable, Coroutine, Mapping, Sequence
 from functools import partial
-from typing import Any, cast
+from typing import Any, Protocol, TypeAlias, cast
 
 from config.scopes.listener import Listener
 from proxy.base.log import get_logger
 from proxy.base.tasks import TaskOwner, spawn
+from proxy.callback.service import CallbackService
+from proxy.callback.verifier import CallbackVerifier
 from proxy.counting.memory import MemoryCounting
 from proxy.datasource.sources import Datasources
 from proxy.dns.resolver import Resolver
 from proxy.history.asked import noted
 from proxy.history.settings import is_on
-from proxy.keeper.door import Calling
+from proxy.keeper.door import Calling, Doors
+from proxy.keeper.only import OnlyCounting, counts_itself
 from proxy.lists.listed import Lists
 from proxy.metrics.book import BOOK
 from proxy.metrics.table import CONNECTIONS, LETTERS, OLDEST, OPEN_SESSIONS, TRACKED
 from proxy.modules.services import Background, Services, Stores
 from proxy.modules.sieve_policy.lists import rows_of
+from proxy.options.throttle import Buckets
 from proxy.outbox.deliver import Deliverer
 from proxy.outbox.file import Bounds, exists
 from proxy.outbox.outbox import SessionOutbox
@@ -64,15 +68,40 @@ DRAIN_GRACE = 5.0
 """Seconds after the longest wait for the next hop until a session that has not ended is cut."""
 
 
+class Tenured(Protocol):
+    """What makes the only worker the keeper: `proxy.keeper.tenure.Tenure`."""
+
+    async def begin(self) -> None:
+        """Take over, and answer."""
+        ...
+
+    def retire(self) -> None:
+        """Leave the doors to others."""
+        ...
+
+    async def end(self) -> None:
+        """Answer no more."""
+        ...
+
+
+Tenures: TypeAlias = Callable[[Doors, OnlyCounting, CallbackVerifier | None], Tenured]
+
+
 class Worker:
     """Serves one assembly on the running event loop."""
 
-    def __init__(self, assembly: Assembly, calling: Calling | None = None, generation: int = 0) -> None:
+    def __init__(
+        self,
+        assembly: Assembly,
+        calling: Calling | None = None,
+        generation: int = 0,
+        tenures: Tenures | None = None,
+    ) -> None:
         """Take the assembly, and the way to the keeper if there is one; nothing is bound or connected yet.
 
-        `generation` numbers the configuration's file as it was loaded.
+        `generation` numbers the configuration's file as it was loaded; `tenures` makes the only worker the keeper.
         """
-        self.generation = generation
+        self.generation, self._tenures = generation, tenures
         self.assembly, self._calling = assembly, calling
         self._core = assembly.core
         self._bound: list[tuple[socket.socket, Listener]] = []
@@ -113,6 +142,8 @@ class Worker:
         await self.counting.start()
         self.background.start()
         await self.pools.warm(self.router.named(), WARM_SECONDS)
+        if self._tenure is not None:
+            await self._tenure.begin()
         loop = asyncio.get_running_loop()
         self.entrances = self._make_entrances(self.assembly)
         self.lists.declared = _lists_of(self.assembly, self.entrances)
@@ -135,20 +166,33 @@ class Worker:
         self._resolver = Resolver([str(each) for each in core.nameservers])
         self.router = Router(self.assembly.settings)
         self.counting = self.assembly.counting(self._calling)
-        sharing = None if isinstance(self.counting, MemoryCounting) else self.counting
-        self._shared = None if sharing is None else SharedLimits(sharing)
+        self.counts_itself = counts_itself(self.counting)
+        self._rates = self.counts_itself.buckets if isinstance(self.counts_itself, MemoryCounting) else None
+        sharing = None if self._rates is not None else self.counting
+        self._limits = SharedLimits(self.counting)
+        self._shared = None if sharing is None else self._limits
         self.pools = Pools(self._resolver, core.server_max_outbound_connections, sharing)
         self._open_outbox()
         self.callbacks = self.assembly.callbacks(self.pools.all_down, self._calling)
+        self._tenure = self._make_tenure()
         self.datasources = Datasources(core.datasource)
         self.lists = Lists(core.state_directory, rows=rows_of(self.datasources))
         know_stanzas({each.name: each.type for each in self.assembly.settings.modules})
         services = self._services(self.assembly)
         self._credentials = CredentialChecker(self.router, self._resolver, self.datasources, core.login_schemes)
-        self._authenticator = Guesses(self._credentials, shared=self._shared)
+        self._authenticator = Guesses(self._credentials, shared=self._limits)
         self.front = self._front_for(self.assembly, self.router, services)
         self.pipeline = cast(PhasePipeline, self.front.pipeline)
         BOOK.sample(self._look)
+
+    def _make_tenure(self) -> Tenured | None:
+        """Make what the only worker has of a keeper."""
+        doors = self._calling.doors if self._calling is not None else None
+        if self._tenures is None or doors is None or not isinstance(self.counting, OnlyCounting):
+            return None
+        verifier = self.callbacks.verifier if isinstance(self.callbacks, CallbackService) else None
+        asks = verifier if isinstance(verifier, CallbackVerifier) else None
+        return self._tenures(doors, self.counting, asks)
 
     def _services(self, assembly: Assembly) -> Services:
         """Return what the modules of a configuration are built with. All but the configuration is the worker's."""
@@ -251,6 +295,7 @@ class Worker:
             dialogues=Allowance() if is_on(core) else None,
             counting=self.counting,
             shared=self._shared,
+            rates=Buckets() if self._rates is None else self._rates,
         )
 
     async def stop(self, *, now: bool = False, reloaded: bool = False) -> None:
@@ -276,6 +321,8 @@ class Worker:
         await self._sessions.cancel()
         if again:
             return
+        if self._tenure is not None:
+            await self._tenure.end()
         await self.callbacks.close()
         await self.background.close()
         await self._stores.close()
@@ -286,8 +333,7 @@ class Worker:
         await self.outbox_store.close()
         self._credentials.close()
         await self.pools.close()
-        if self._shared is not None:
-            await self._shared.close()
+        await self._limits.close()
         await self.counting.close()
         await self._resolver.close()
         self._close_sockets()
@@ -296,6 +342,8 @@ class Worker:
 
     async def finish(self, cut: Coroutine[Any, Any, object], *, reloaded: bool = False) -> None:
         """Stop, and wait for the remaining sessions. When `cut` returns, cut them."""
+        if reloaded and self._tenure is not None:
+            self._tenure.retire()
         owner = TaskOwner("finish")
         draining = spawn(self.stop(reloaded=reloaded), name="drain", owner=owner)
         cutting = spawn(cut, name="cut", owner=owner)

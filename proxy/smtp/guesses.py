@@ -66,7 +66,9 @@ class Guesses:
         self._numbers = count()
 
     def forgive(self, network: str) -> int:
-        """Forget a network's failures; return how many buckets it had."""
+        """Forget a network's failures in this process; return how many buckets it had."""
+        if self._shared is not None:
+            self._shared.hear_again(network)
         keys = {key for key, *_ in self._failures.states() if key.startswith(f"{network} ")}
         return self._failures.forget(keys)
 

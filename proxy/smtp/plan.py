@@ -18,7 +18,7 @@ from proxy.options.inbound import InboundOptions
 from proxy.options.names import banner_lines
 from proxy.options.throttle import Buckets, Throttle
 from proxy.smtp.listed import Refusing, refusal
-from proxy.smtp.shared import Rate, SharedLimits, SharedRate, Waits
+from proxy.smtp.shared import HERE, Rate, SharedLimits, SharedRate, Waits
 from proxy.smtp.state import Progress, State
 from proxy.smtp.turns import Turn
 from sieve.phases import CONTENT_PHASES, Phase
@@ -195,7 +195,7 @@ def banner(options: InboundOptions) -> Reply:
 
 def within(front: Shared, session: Session, what: str, throttle: Throttle) -> bool:
     """Whether the client is within a rate limit. Relay hosts are exempt."""
-    return session.can_relay or front.rates.take(f"{what} {session.client_network}", throttle)
+    return session.can_relay or front.rates.take(f"{HERE}{session.client_network} {what}", throttle)
 
 
 def rates_of(session: Session, what: str, throttle: Throttle) -> tuple[Rate, ...]:

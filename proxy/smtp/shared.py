@@ -46,6 +46,9 @@ MOST_REFUSED = 65_536
 ROOM, LOGINS = "limits", "logins"
 """Where buckets of clients are counted, and where networks are remembered that logged in."""
 
+HERE = f"{ROOM}\0"
+"""How keys of buckets begin in a process that counts for itself: as in the tables that it hands over on a reload."""
+
 NOT_COUNTED = "on_store_error"
 """The answer instead of an option's name: counting is not possible now, and the configuration says to defer."""
 
@@ -193,10 +196,14 @@ class SharedLimits:
         Raises:
             CountingUnavailable: counting is not possible now.
         """
+        self.hear_again(network)
+        return await answered(self._counting, Forget("bucket", ROOM, f"{network} ".encode()))
+
+    def hear_again(self, network: str) -> None:
+        """Forget which refusals the client has had."""
         for client, key in tuple(self._refused):
             if client == network:
                 del self._refused[(client, key)]
-        return await answered(self._counting, Forget("bucket", ROOM, f"{network} ".encode()))
 
     async def has_logged_in(self, network: str) -> bool:
         """Whether a client of the network has logged in lately, wherever it was. Without an answer, it has not."""

@@ -95,6 +95,36 @@ async def test_a_throttle_is_one_for_all_workers_and_over_a_reload(stage: Stage)
     assert Counter(each[:3] for each in await replies(served, 6)) == {"450": 6}  # the new keeper has taken over
 
 
+@pytest.mark.parametrize(("before", "after"), [(1, 1), (1, 2), (2, 1)])
+async def test_a_reload_keeps_what_was_counted_whether_one_worker_counts_or_a_keeper(
+    stage: Stage, before: int, after: int
+) -> None:
+    served = await ringback(stage, TOLD, 'Message_Rate_Per_Client = "7/3600"', workers=before)
+    first = [told(each) for each in await replies(served, 5)]
+    assert sorted(each["gauge"] for each in first) == list("12345")
+    connections = max(int(each["connections"]) for each in first)
+    for number in range(2):
+        text = served.configuration.read_text()
+        running, wanted = (before, after) if not number else (after, after)
+        served.configuration.write_text(text.replace(f"Workers = {running}", f"Workers = {wanted}"))
+        served.program.process.send_signal(signal.SIGHUP)
+        await served.logged("reloaded", number + 1)
+        await served.logged("worker_ended", before + number * after)  # until then an old one may take a client
+        (reply,) = await replies(served, 1)
+        seen = told(reply)
+        count = 6 + number
+        assert seen == {
+            "gauge": str(count),
+            "series": str(2 * count),
+            "over": "true",
+            "before": "seen",
+            "connections": str(connections + 1 + number),
+            "open": "1",
+        }
+    assert [each[:3] for each in await replies(served, 1)] == ["450"], "the rate of clients is kept, too"
+    assert not [each for each in served.log if each["event"] in {"keeper_not_handed_over", "worker_died"}]
+
+
 async def test_a_keeper_that_is_killed_under_load_fails_no_session_and_counting_goes_on(stage: Stage) -> None:
     upstream = await stage.upstream()
     state = stage.folder / "state"

@@ -32,7 +32,7 @@ from proxy.smtp.listed import foreseen
 from proxy.smtp.pipeline import PhasePipeline
 from proxy.smtp.plan import Limit, Plan
 from proxy.smtp.ports import Front
-from proxy.smtp.shared import Rate, SharedLimits, SharedRate
+from proxy.smtp.shared import HERE, Rate, SharedLimits, SharedRate
 from proxy.smtp.state import Progress
 from proxy.upstream.pools import Pools
 from proxy.upstream.routes import Router
@@ -193,7 +193,7 @@ class _Walk:
         network, shared = self._session.client_network, self._front.shared
         if shared is not None:
             return await shared.left(Rate(what, network, rate))
-        return self._front.rates.peek(f"{what} {network}", rate)
+        return self._front.rates.peek(f"{HERE}{network} {what}", rate)
 
     async def _limit(self, limit: Limit, phase: str) -> None:
         refusal = limit(self._limited)

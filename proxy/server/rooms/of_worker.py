@@ -62,6 +62,7 @@ class Working(Protocol):
     entrances: dict[str, Entrance]
     router: Router
     counting: Counting
+    counts_itself: MemoryCounting | SharedCounting | None
     lists: Lists
     datasources: Datasources
     generation: int
@@ -98,8 +99,8 @@ def questions(worker: Working) -> dict[str, Question]:
             lambda: _validators(worker), lambda: worker.assembly.prepared, lambda: worker.background.remembered
         ),
     }
-    if isinstance(worker.counting, MemoryCounting | SharedCounting):  # otherwise the keeper counts, and answers
-        found |= counting.questions(worker.counting, worker.assembly.core, worker.assembly.monitors)
+    if worker.counts_itself is not None:  # otherwise the keeper counts, and answers
+        found |= counting.questions(worker.counts_itself, worker.assembly.core, worker.assembly.monitors)
     verifier = worker.callbacks.verifier if isinstance(worker.callbacks, CallbackService) else None
     if isinstance(verifier, CallbackVerifier):
         found |= of_callbacks.questions(verifier)

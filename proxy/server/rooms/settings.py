@@ -14,6 +14,7 @@ from proxy.modules.services import Callbacks
 from proxy.server.answering import Question, Unanswerable
 from proxy.smtp.pipeline import PhasePipeline
 from proxy.smtp.ports import Front
+from proxy.smtp.shared import HERE
 
 _CALLBACKS = "smtp_cbv"
 
@@ -102,10 +103,11 @@ async def _limits(front: Front, network: str) -> dict[str, Any]:
             for what, rate, left in await _counted(front.shared.rates_of(network))
         ]
         return {"connections": front.clients.get(network, 0), "rates": rows, "together": True}
+    begin = f"{HERE}{network} "
     buckets = [
-        {"limit": key.rpartition(" ")[0], "rate": str(rate), "left": round(front.rates.left(key, rate), 1)}
+        {"limit": key.removeprefix(begin), "rate": str(rate), "left": round(front.rates.left(key, rate), 1)}
         for key, rate, _, _ in front.rates.states()
-        if key.rpartition(" ")[2] == network
+        if key.startswith(begin) and " " not in key.removeprefix(begin)  # with a space: guesses for one user
     ]
     return {"connections": front.clients.get(network, 0), "rates": buckets, "together": False}
 
@@ -114,8 +116,9 @@ async def _clear_limits(front: Front, network: str) -> int:
     """Forget what was counted for a client; return how many counts there were."""
     if front.shared is not None:
         return await _counted(front.shared.forgive(network))
-    keys = {key for key, *_ in front.rates.states() if key.rpartition(" ")[2] == network}
-    return front.rates.forget(keys) + front.authenticator.forgive(network)
+    keys = {key for key, *_ in front.rates.states() if key.startswith(f"{HERE}{network} ")}
+    front.authenticator.forgive(network)
+    return front.rates.forget(keys)
 
 
 async def _counted(asked: Awaitable[A]) -> A:

@@ -7,12 +7,13 @@ import socket
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
+from typing import Any
 
 import pytest
 from structlog.testing import capture_logs
 
 from proxy.base.tasks import TaskOwner, spawn
-from proxy.counting.base import CountingUnavailable, answered
+from proxy.counting.base import Counting, CountingUnavailable, answered
 from proxy.counting.file import FiledCounting
 from proxy.counting.local import Meanwhile
 from proxy.counting.memory import MemoryCounting
@@ -23,6 +24,7 @@ from proxy.counting.operations import (
     Get,
     Greylist,
     Lease,
+    Operation,
     Places,
     Put,
     Return,
@@ -33,11 +35,13 @@ from proxy.counting.operations import (
 from proxy.keeper import counters as keepers
 from proxy.keeper import counting as room
 from proxy.keeper.counting import KeptCounting
-from proxy.keeper.door import Door, knock
+from proxy.keeper.door import Door, Doors, knock
 from proxy.keeper.frames import encode
 from proxy.keeper.handover import Successor
 from proxy.keeper.messages import Hello
-from proxy.keeper.service import SUCCESSOR, KeeperService
+from proxy.keeper.only import OnlyCounting
+from proxy.keeper.service import ONLY_WORKER, SUCCESSOR, KeeperService
+from proxy.keeper.tenure import Tenure
 from tests.support.counting import Clock
 from tests.support.waiting import eventually
 
@@ -233,6 +237,156 @@ async def test_a_rejected_configurations_keeper_gives_back() -> None:
         assert counted is not None
         assert counted.total == 2
         assert await answered(worker, Places(b"client")) == 1
+
+
+class OnlyWorker:
+    """A worker that is its machine's keeper as well."""
+
+    def __init__(self, the: Machine, own: MemoryCounting | None = None) -> None:
+        def asking(meanwhile: MemoryCounting) -> KeptCounting:
+            hello = Hello(generation, ONLY_WORKER, counts=True)
+            return KeptCounting(outside, hello, Meanwhile(name="keeper", defers=False, counting=meanwhile))
+
+        generation, outside = len(the.doors), the.doors[-1].outside
+        self.own = own or MemoryCounting(the.clock)
+        self.counting = OnlyCounting(self.own, asking)
+        insides = [each.inside.dup() for each in the.doors]
+        the.insides += insides
+        before = the.doors[-2].outside if len(the.doors) > 1 else None
+        self.tenure = Tenure(Doors(insides, before, generation), self.counting, None)
+
+    async def close(self) -> None:
+        await self.tenure.end()
+        await self.counting.close()
+
+
+EVERYTHING: tuple[Operation[Any], ...] = (
+    Window("t", b"k", 3, 60.0, 2),
+    Gauge("c", b"\xff", 5, 10, 300.0),
+    Add("s", 300, 6, ONE, 7),
+    Add("own", 300, 6, ONE, 4, here=True),
+    Put("v", b"k", b"value", 60.0),
+    Take("r", b"k", 2, 60),
+    Lease([(b"client", 3)]),
+    Greylist("g", b"k", 60.0, 1000.0, 5000.0),
+    Delivered("g", b"c", 3, 5000.0),
+)
+
+
+async def seen(counting: Counting) -> list[Any]:
+    """Return what `EVERYTHING` has left."""
+    window = await answered(counting, Window("t", b"k"))
+    return [
+        window and window.total,
+        await answered(counting, Gauge("c", b"\xff")),
+        await answered(counting, Sum("s", 300, 6, ONE, 24)),
+        await answered(counting, Sum("own", 300, 6, ONE, 32, here=True)),
+        await answered(counting, Get("v", b"k")),
+        (await answered(counting, Take("r", b"k", 2, 60, 0))).left,
+        await answered(counting, Places(b"client")),
+        (await answered(counting, Greylist("g", b"k", 60.0, 1000.0, 5000.0, look=True))).passes,
+        await answered(counting, Delivered("g", b"c", 0)),
+    ]
+
+
+ALL_THERE = [2, 5, 7, 4, b"value", 1.0, 1, False, 3]
+
+
+async def test_an_only_worker_hands_everything_to_the_next_one_and_the_old_ones_sessions_count_there() -> None:
+    async with _machine() as the:
+        first = OnlyWorker(the)
+        await first.tenure.begin()
+        for each in EVERYTHING:
+            await answered(first.counting, each)
+        assert await seen(first.counting) == ALL_THERE
+        the.doors.append(Door())
+        second = OnlyWorker(the)
+        await second.tenure.begin()
+        assert await seen(second.counting) == ALL_THERE
+        first.tenure.retire()
+        assert await seen(first.counting) == ALL_THERE, "there, too, the new one answers"
+        await answered(first.counting, Gauge("c", b"\xff", 1))
+        assert (await answered(second.counting, Gauge("c", b"\xff"))) == 6
+        await answered(second.counting, Lease([(b"client", 3)]))
+        first.counting.tell(Return([b"client"]))  # a session of the old worker ends
+        await eventually(lambda: second.own.ask(Places(b"client")) == 1, "its place is free, and no other")
+        first.counting.tell(Return([b"client"]))
+        await answered(first.counting, Lease([(b"other", 3)]))
+        assert second.own.ask(Places(b"client")) == 1, "a place that was not taken is not given back"
+        await first.close()  # with a session that never said that it ended
+        await eventually(lambda: second.own.ask(Places(b"other")) == 0, "an ended worker has no places")
+        second.counting.tell(Return([b"client"]))
+        assert second.own.ask(Places(b"client")) == 0
+        await second.close()
+
+
+async def test_one_worker_becomes_several_and_several_become_one() -> None:
+    async with _machine() as the:
+        first = OnlyWorker(the)
+        await first.tenure.begin()
+        for each in EVERYTHING:
+            await answered(first.counting, each)
+        await the.reload()
+        old, worker = first.counting, the.worker(slot=2)
+        assert await seen(worker) == ALL_THERE
+        assert await seen(old) == ALL_THERE
+        await first.close()
+        assert (await seen(worker))[6] == 0, "its places ended with it"
+        await answered(worker, Lease([(b"client", 3)]))
+        the.doors.append(Door())
+        last = OnlyWorker(the)
+        await last.tenure.begin()
+        assert await seen(last.counting) == ALL_THERE
+        assert await seen(worker) == ALL_THERE
+        await worker.close()
+        await eventually(lambda: last.own.ask(Places(b"client")) == 0, "the old worker has ended")
+        await last.close()
+
+
+async def test_an_only_worker_counts_on_if_its_successor_fails() -> None:
+    async with _machine() as the:
+        first = OnlyWorker(the)
+        await first.tenure.begin()
+        for each in EVERYTHING:
+            await answered(first.counting, each)
+        the.doors.append(Door())
+        second = OnlyWorker(the)
+        await second.tenure.begin()
+        await answered(first.counting, Lease([(b"client", 3)]))
+        first.counting.tell(Return([b"client"]))
+        await answered(first.counting, Places(b"client"))
+        await second.close()
+        await eventually(lambda: first.counting.ask == first.own.ask, "the first counts again")
+        assert await seen(first.counting) == ALL_THERE
+        first.counting.tell(Return([b"client"]))
+        assert first.own.ask(Places(b"client")) == 0
+        await first.close()
+
+
+async def test_a_keeper_that_ends_without_a_successor_writes_what_it_counted_last(tmp_path: Path) -> None:
+    path = tmp_path / "counting.db"
+    counting = FiledCounting(path, Clock(1_000_000.0))
+    await counting.start()
+    service = KeeperService(None, [], counting=counting)
+    service.open()
+    counting.ask(Add("kept", 300, 6, ONE, 7, keep=True))
+    await service.leave()
+    await counting.close()
+    again = FiledCounting(path, Clock(1_000_000.0))
+    await again.start()
+    assert again.ask(Sum("kept", 300, 6, ONE, 32)) == 7
+    await again.close()
+
+
+async def test_a_door_whose_outer_side_is_closed_everywhere_costs_nothing_more() -> None:
+    door = Door()
+    service = KeeperService(None, [door.inside])
+    service.open()
+    door.outside.close()
+    loop = asyncio.get_running_loop()
+    await eventually(lambda: not loop.remove_reader(door.inside.fileno()), "nobody reads it any more")
+    await service.leave()
+    door.close()
 
 
 async def test_greylisting_and_serialized_series_outlive_a_restart_and_all_else_does_not(tmp_path: Path) -> None:
