@@ -8,8 +8,8 @@ from __future__ import annotations
 
 import json
 import time
-from collections.abc import Mapping, MutableMapping
-from typing import Any
+from collections.abc import Callable, Iterable, Mapping, MutableMapping
+from typing import Any, TypeAlias
 
 import msgspec
 import structlog
@@ -38,6 +38,40 @@ def printable(foreign: str | bytes, longest: int = LONGEST_FIELD) -> str:
     if not (text.isascii() and text.isprintable()):
         text = text.encode("unicode_escape", "backslashreplace").decode("ascii")
     return text if len(text) <= longest else text[: longest - 3] + "..."
+
+
+Alike: TypeAlias = Iterable[tuple[MutableMapping[str, Any], str]]
+"""The fields of events that differ in one text, and that text. Most of them share their fields, in one object."""
+
+
+class Several:
+    """Lines of one event that differ in one text, such as a message's recipients. They are rendered when written.
+
+    The log's thread does that: a thousand lines at once took the event loop 2 ms, a message with two recipients a tenth
+    of its time.
+    """
+
+    __slots__ = ("_alike", "_name", "_render", "_stamp", "count")
+
+    def __init__(
+        self, render: Callable[[MutableMapping[str, Any]], bytes], name: str, count: int, alike: Alike
+    ) -> None:
+        """Take the time now. `name` is the field that differs; it is empty in the fields of each event."""
+        self._render, self._name, self.count, self._alike = render, f'"{name}":""'.encode(), count, alike
+        self._stamp = render({})[:NAME_AT]
+
+    def rendered(self) -> list[bytes]:
+        """Return the lines; only once. What events share is rendered once."""
+        lines: list[bytes] = []
+        known: dict[int, tuple[object, bytes, bytes]] = {}  # with the fields, so that no others get their identity
+        for fields, text in self._alike:
+            around = known.get(id(fields))
+            if around is None:
+                head, name, tail = self._render(fields).partition(self._name)  # within a string, a quote is escaped
+                around = known[id(fields)] = fields, self._stamp + head[NAME_AT:] + name[:-2], tail
+            _, before, after = around
+            lines.append(before + _FAST.encode(printable(text)) + after)
+        return lines
 
 
 class Renderer:

@@ -17,7 +17,7 @@ from typing import Any, ClassVar, Protocol, TypeAlias, cast
 
 import structlog
 
-from proxy.base.lines import Renderer, printable
+from proxy.base.lines import Alike, Renderer, Several, printable
 
 __all__ = [
     "KEPT",
@@ -38,6 +38,9 @@ __all__ = [
 
 LEVELS = {"debug": logging.DEBUG, "info": logging.INFO, "warning": logging.WARNING, "error": logging.ERROR}
 """The levels, and the number below which each says nothing."""
+
+EACH = "info_each"
+"""The method that logs several events."""
 
 KEPT = 10
 """Lines of each level that stay in memory."""
@@ -125,7 +128,7 @@ class _LogOfModule:
         """Return the method of the logger that is configured now."""
         logger: Any = structlog.get_logger().bind()
         method: Callable[..., None] = (
-            logger.method(name, self._module) if isinstance(logger, Logger) else _as_structlog(getattr(logger, name))
+            logger.method(name, self._module) if isinstance(logger, Logger) else _as_structlog(logger, name)
         )
         if structlog.get_config()["cache_logger_on_first_use"]:
             setattr(self, name, method)
@@ -152,9 +155,12 @@ class Logger(structlog.BoundLoggerBase):
         super().__init__(logger, processors, context)
         self._chain = processors
         self._put: Callable[..., None] = logger._file.put  # noqa: SLF001 — it has no public name
+        self._put_several: Callable[..., None] = logger._file.put_several  # noqa: SLF001
 
     def method(self, name: str, module: str) -> Callable[..., None]:
         """Return what logs an event at a level for a module: it writes, only calls the observer, or does nothing."""
+        if name == EACH:
+            return self._each("info", module)
         level = "error" if name == "exception" else name
         if LEVELS[level] < self.levels.of(module):
             return self._telling(level) if self.observed else _nothing
@@ -186,6 +192,27 @@ class Logger(structlog.BoundLoggerBase):
 
         return tell
 
+    def _each(self, level: str, module: str) -> Callable[..., None]:
+        """Return what logs several events that differ in one text."""
+        chain, put, observed, proxy = self._chain, self._put_several, self.observed, self._proxy_to_logger
+        written = LEVELS[level] >= self.levels.of(module)
+        if not (written or observed):
+            return _nothing_of_each
+        book, places = (self.counting or (None, {})) if written else (None, {})
+        of_level: Any = places.get(level, {})
+
+        def write(event: str, name: str, count: int, alike: Alike) -> None:
+            render: Any = chain[0]
+            if event in of_level and book is not None:
+                book.counts[of_level[event]] += count
+            if render.__class__ is Renderer:
+                if written or event in observed:
+                    put(Several(partial(render, level, event), name, count, alike), written=written)
+            elif written:
+                _one_by_one(partial(proxy, level), event, name, count, alike)
+
+        return write
+
     def _putting(self, level: str) -> Callable[..., None]:
         """Return what takes a level's lines; the last errors and warnings stay in memory as well."""
         put, remember = self._put, kept.get(level)
@@ -209,18 +236,36 @@ class Logger(structlog.BoundLoggerBase):
 
     info = warning = error = exception = debug
 
+    def info_each(self, event: str, name: str, count: int, alike: Alike) -> None:
+        """Log `count` events that differ in one text, the field `name`; they come in one object if they share the rest.
+
+        `alike` is read later, in the log's thread, and so is what it refers to.
+        """
+
 
 def _nothing(event: str, *, whole: Fields | None = None, observed: bool = True, **fields: object) -> None:
     """Log an event below the level."""
 
 
-def _as_structlog(method: Callable[..., None]) -> Callable[..., None]:
+def _nothing_of_each(event: str, name: str, count: int, alike: Alike) -> None:
+    """Log several events below the level."""
+
+
+def _as_structlog(logger: Any, name: str) -> Callable[..., None]:
     """Return a method of structlog's own logger with our signature."""
+    if name == EACH:
+        return partial(_one_by_one, logger.info)
+    method = getattr(logger, name)
 
     def log(event: str, *, whole: Fields | None = None, observed: bool = True, **fields: object) -> None:  # noqa: ARG001 — as ours
         method(event, **(fields if whole is None else whole))
 
     return log
+
+
+def _one_by_one(method: Callable[..., None], event: str, name: str, _count: int, alike: Alike) -> None:
+    for fields, text in alike:
+        method(event, **{**fields, name: printable(text)})
 
 
 def _dropped(_logger: object, _level: str, _event: MutableMapping[str, Any]) -> MutableMapping[str, Any]:

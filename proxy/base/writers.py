@@ -7,8 +7,9 @@ import time
 from collections import deque
 from collections.abc import Callable, Sequence
 from queue import SimpleQueue
-from typing import Any, TypeAlias
+from typing import Any, TypeAlias, cast
 
+from proxy.base.lines import Several
 from proxy.base.log import get_logger
 from proxy.base.sinks import Sink
 
@@ -49,10 +50,12 @@ class LogWriter:
         """Write to `sink`; at the end, `last_line` says how many lines were dropped."""
         self._sink = sink
         self._last_line = last_line
-        self._lines: deque[bytes | tuple[bytes]] = deque()
+        self._lines: deque[bytes | tuple[bytes] | Several] = deque()
         """Lines, those that the observer does not get as tuples of one."""
-        self._told: deque[bytes] = deque()
+        self._told: deque[bytes | Several] = deque()
         """Lines that the levels leave out, for the observer."""
+        self._folded = self._unfolded = 0
+        """Lines that came as several, and how many of them went: each is written by one thread only."""
         self._sleeps = False
         self._closing = self._reopens = False
         self._wake: SimpleQueue[None] = SimpleQueue()
@@ -62,7 +65,7 @@ class LogWriter:
         self._thread = threading.Thread(target=self._run, name="log", daemon=True)
         self._thread.start()
 
-    def put(self, line: bytes, *, written: bool = True, observed: bool = True) -> None:
+    def put(self, line: bytes | Several, *, written: bool = True, observed: bool = True) -> None:
         """Queue an ASCII line for the sink, the observer, or both; drop it if too many wait."""
         lines: deque[Any] = self._lines if written else self._told
         if len(lines) >= MOST_WAITING:
@@ -72,6 +75,15 @@ class LogWriter:
         if self._sleeps:  # the thread sets this before it looks for lines a last time, so none is left behind
             self._sleeps = False
             self._wake.put(None)
+
+    def put_several(self, several: Several, *, written: bool = True) -> None:
+        """Queue several lines, which the thread renders; drop them if too many of the kind wait."""
+        waiting = self._lines if written else self._told
+        if len(waiting) >= MOST_WAITING or self._folded - self._unfolded >= MOST_WAITING:
+            self.dropped += several.count
+            return
+        self._folded += several.count
+        self.put(several, written=written)
 
     def write(self, text: str) -> int:
         """Queue a line as a stream does."""
@@ -118,8 +130,9 @@ class LogWriter:
     def _write_waiting(self) -> bool:
         """Write the lines that wait; return whether there were any."""
         lines, told = self._lines, self._told
-        taken = [lines.popleft() for _ in range(len(lines))]
-        aside = [told.popleft() for _ in range(len(told))]  # after the others: what belongs to one of these is here
+        taken = self._unfold([lines.popleft() for _ in range(len(lines))])
+        # Taken after the others: what belongs to one of these is there.
+        aside = cast(list[bytes], self._unfold([told.popleft() for _ in range(len(told))]))
         whole = [each if isinstance(each, bytes) else each[0] for each in taken]
         if whole or aside:
             self._show(aside + whole)
@@ -128,6 +141,27 @@ class LogWriter:
             lost = self._sink.write(whole)  # it may wait, and `put` counts meanwhile
             self.dropped += lost
         return bool(whole or aside)
+
+    def _unfold(self, taken: Sequence[bytes | tuple[bytes] | Several]) -> Sequence[bytes | tuple[bytes]]:
+        """Return the lines, with those that came as several."""
+        if self._folded == self._unfolded:
+            return cast(Sequence[bytes | tuple[bytes]], taken)
+        lines: list[bytes | tuple[bytes]] = []
+        for each in taken:
+            if isinstance(each, Several):
+                lines += self._rendered(each)
+            else:
+                lines.append(each)
+        return lines
+
+    def _rendered(self, several: Several) -> list[bytes]:
+        self._unfolded += several.count
+        try:
+            return several.rendered()
+        except Exception as error:  # noqa: BLE001 — the log goes on, whatever happens
+            self.dropped += several.count
+            _log.error("log_event_failed", exc_info=error)
+            return []
 
     def _show(self, lines: Sequence[bytes]) -> None:
         tap = self.tap
@@ -166,6 +200,11 @@ class DirectWriter:
             self.tap([line])
         if written:
             self.dropped += self._sink.write([line])
+
+    def put_several(self, several: Several, *, written: bool = True) -> None:
+        """Write several lines."""
+        for line in several.rendered():
+            self.put(line, written=written)
 
     def write(self, text: str) -> int:
         """Write a line as a stream does."""

@@ -139,6 +139,7 @@ _SERVICE = {
     "certificate_unusable": "Certificate {certificate} cannot be used: {reason}",
     "library_message": "{library} says: {text}",
     "log_file_unusable": "Log file {path} cannot be opened: {reason}",
+    "log_event_failed": "Events are lost, because of a fault in Ringback",
     "log_observer_failed": "The history gets no more events of this process, because of a fault in Ringback",
     "log_dropped": "{count} lines of the log were lost",
 }

@@ -243,6 +243,8 @@ _SERVICE = (
     Event("library_message", "a library that Ringback uses warns", "library text", levels=("warning", "error")),
     Event("log_file_unusable", "Log_File cannot be opened. At SIGUSR1, the log continues in the old file; otherwise "
           "it goes to standard error", "path reason", levels=_ERROR),
+    Event("log_event_failed", "a fault in Ringback: events of one kind could not be written, and are lost",
+          levels=_ERROR),
     Event("log_observer_failed", "a fault in Ringback: the history gets no more of this process's events",
           levels=_ERROR),
     Event("log_dropped", "the last line of a process: `count` lines were lost because the log's reader did not keep "

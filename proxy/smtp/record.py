@@ -8,6 +8,7 @@ from __future__ import annotations
 import re
 import time
 from bisect import bisect_left
+from collections.abc import Iterator, Sequence
 from typing import Any, Protocol
 
 from proxy.base.log import Fields, get_logger, printable
@@ -111,14 +112,15 @@ def record_message(session: Session, answer: Reply | None, relay: Relay | None, 
             "upstream_ms": 10_000 * waited // 1 / 10,
         },
     )
-    for recipient in recipients:
-        if (recipient.refusal is not None and answer is not None) or not recipient.relayed:
-            _record_one(session, recipient, answer, about, upstream)
-        else:
-            text = first if recipient is recipients[0] else printable(recipient.path.text)
-            # The history keeps the only recipient of a relayed message with the message.
-            kept = not recipients[1:] and fate["disposition"] == "relayed"
-            log.info("recipient", whole={**about, "recipient": text, **fate, **place}, observed=not kept)
+    alone = None if recipients[1:] else recipients[0] if recipients else None
+    if alone is not None and alone.relayed and (alone.refusal is None or answer is None):
+        # The history keeps the only recipient of a relayed message with the message.
+        kept = fate["disposition"] == "relayed"
+        log.info("recipient", whole={**about, "recipient": first, **fate, **place}, observed=not kept)
+    else:
+        whole = {**about, "recipient": "", **fate, **place}
+        ends = _ends(transaction, recipients, (whole, answer), about, upstream)
+        log.info_each("recipient", "recipient", len(recipients), ends)
 
 
 def _found(session: Session) -> Fields:
@@ -150,9 +152,31 @@ def _count(outcome: str, size: int, seconds: float, upstream: float) -> None:
     counts[_UPSTREAM_SUM] += int(upstream * 1_000_000)
 
 
-def _record_one(session: Session, recipient: Recipient, answer: Reply | None, about: Fields, upstream: str) -> None:
-    """Log the end of a recipient whose fate is not the message's."""
-    transaction = session.transaction
+def _ends(
+    transaction: Transaction,
+    recipients: Sequence[Recipient],
+    of_message: tuple[Fields, Reply | None],
+    about: Fields,
+    upstream: str,
+) -> Iterator[tuple[Fields, str]]:
+    """Yield the end of each recipient: the message's, unless it has its own. The log's thread runs this."""
+    whole, answer = of_message
+    known: dict[tuple[int, str], Fields] = {}
+    for recipient in recipients:
+        refusal = recipient.refusal
+        if recipient.relayed and (refusal is None or answer is None):
+            yield whole, recipient.path.text
+            continue
+        key = id(refusal), recipient.discarded_by
+        if key not in known:
+            known[key] = _own_end(transaction, recipient, answer, about, upstream)
+        yield known[key], recipient.path.text
+
+
+def _own_end(
+    transaction: Transaction, recipient: Recipient, answer: Reply | None, about: Fields, upstream: str
+) -> Fields:
+    """Return the end of a recipient whose fate is not the message's, without its name."""
     if recipient.refusal is not None:
         fate = _fate(transaction, recipient.refusal, upstream)
     else:
@@ -160,8 +184,7 @@ def _record_one(session: Session, recipient: Recipient, answer: Reply | None, ab
         if answer is not None and answer.accepted:
             by = recipient.discarded_by or transaction.discarded_by or fate["decided_by"]
             fate |= {"disposition": "discarded", "decided_by": by}
-    text = printable(recipient.path.text)
-    log.info("recipient", whole={**about, "recipient": text, **fate, **_NOWHERE, "upstream": upstream})
+    return {**about, "recipient": "", **fate, **_NOWHERE, "upstream": upstream}
 
 
 def record_left(session: Session) -> None:
@@ -169,10 +192,8 @@ def record_left(session: Session) -> None:
     transaction = session.transaction
     transaction.recorded = True
     about, fate = _printable(_about(session, transaction)), _fate(transaction, None, "")
-    for each in transaction.recipients:
-        log.info(
-            "recipient", whole={**about, "recipient": printable(each.path.text), **fate, **_NOWHERE, "upstream": ""}
-        )
+    whole, recipients = {**about, "recipient": "", **fate, **_NOWHERE, "upstream": ""}, transaction.recipients
+    log.info_each("recipient", "recipient", len(recipients), [(whole, each.path.text) for each in recipients])
 
 
 def record_recipient(session: Session, argument: bytes, reply: Reply, upstream: str) -> None:

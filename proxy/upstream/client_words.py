@@ -69,10 +69,17 @@ def is_of_client(text: str, enhanced: tuple[int, int] | None) -> bool:
 def spoken(text: str, addresses: Iterable[str]) -> str:
     """Return a reply's text without addresses, and without statements about hosts that the upstream asked."""
     if "@" in text:
-        for address in sorted({form for each in addresses for form in _forms(each)}, key=len, reverse=True):
+        near = [each for each in addresses if _may_have(text, each)]
+        for address in sorted({form for each in near for form in _forms(each)}, key=len, reverse=True):
             text = _without(text, address)
         text = _LIKE_AN_ADDRESS.sub(" ", text)
     return _OTHER_HOST.sub(" ", text)
+
+
+def _may_have(text: str, address: str) -> bool:
+    """Whether a form of the address may be in the text. A transaction may have a thousand addresses."""
+    plain = address.rpartition("@")[0].strip('"')
+    return "\\" in plain or not (text.isascii() and address.isascii()) or plain.lower() in text.lower()
 
 
 def _without(text: str, address: str) -> str:

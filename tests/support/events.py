@@ -46,11 +46,20 @@ class Watch:
                 return write
             vars(self).pop(name, None)  # it is looked up each time, so that each event passes here
 
+            def watched_each(event: str, field: str, count: int, alike: log.Alike) -> None:
+                write(event, field, count, watch.looking(event, field, alike))
+
             def watched(event: str, *, whole: log.Fields | None = None, observed: bool = True, **fields: Any) -> None:
                 given = fields if whole is None else whole
                 watch.problems.extend(problems_of(event, "error" if name == "exception" else name, given))
                 write(event, observed=observed, **given)
 
-            return watched
+            return watched_each if name == log.EACH else watched
 
         kind.__getattr__ = method  # type: ignore[method-assign]  # this is the one place that all events pass
+
+    def looking(self, event: str, field: str, alike: log.Alike) -> log.Alike:
+        """Look at several events when they are read, which the log's thread does."""
+        for fields, text in alike:
+            self.problems.extend(problems_of(event, "info", {**fields, field: text}))
+            yield fields, text

@@ -14,6 +14,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from datetime import UTC, datetime
+from functools import partial
 from pathlib import Path
 from queue import SimpleQueue
 from typing import Any
@@ -24,6 +25,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from proxy.base import log, log_output, sinks, writers
+from proxy.base.lines import Renderer, Several
 from proxy.base.log import get_logger, printable
 from proxy.base.log_output import configure
 from proxy.base.sinks import DescriptorSink, StreamSink
@@ -406,6 +408,82 @@ def test_an_event_that_another_one_tells_the_observer_is_only_in_the_log_and_in_
             structlog.reset_defaults()
         assert [each["number"] for each in heard.events] == [1, 3]
         assert [json.loads(line)["number"] for line in lines] == ([] if levels else [1, 2, 3])
+
+
+def test_several_events_are_the_lines_that_one_by_one_would_be() -> None:
+    texts = ['a"b\\c', "\u202e", "x" * 300, '"recipient":""', "plain@example.com"]
+    shared, own = {"session": '"recipient":""', "recipient": "", "code": 250}, {"recipient": "", "code": 550}
+    alike = [*((shared, text) for text in texts), (own, "last@example.com")]
+    stream, heard, logger = io.StringIO(), Heard(), get_logger()
+    configure(stream, worker=3)
+    try:
+        log_output.observe(heard, frozenset({"recipient"}))
+        for fields, text in alike:
+            logger.info("recipient", **{**fields, "recipient": printable(text)})
+        logger.info_each("recipient", "recipient", len(alike), ((dict(fields), text) for fields, text in alike))
+        logger.info_each("recipient", "recipient", len(alike), alike)
+        logger.info("session")
+        lines = written(stream).splitlines()
+    finally:
+        structlog.reset_defaults()
+    *several, last = [line.partition(",")[2] for line in lines]
+    count = len(alike)
+    assert last.startswith('"event":"session"')
+    assert several[:count] == several[count : 2 * count] == several[2 * count :]
+    stamps = {line.partition(",")[0] for line in lines[2 * count : 3 * count]}
+    assert len(stamps) == 1  # the time at which they were logged
+    assert [each["event"] for each in heard.events] == ["recipient"] * 3 * count + ["session"]
+
+
+@pytest.mark.parametrize("observed", [False, True])
+def test_several_events_below_the_level_are_only_for_an_observer(*, observed: bool) -> None:
+    stream, heard, logger = io.StringIO(), Heard(), get_logger()
+    configure(stream, levels=log.Levels(30))
+    try:
+        if observed:
+            log_output.observe(heard, frozenset({"recipient"}))
+        logger.info_each("recipient", "recipient", 2, [({"recipient": ""}, each) for each in "ab"])
+        logger.info_each("other", "recipient", 1, [({"recipient": ""}, "c")])
+        assert written(stream) == ""
+    finally:
+        structlog.reset_defaults()
+    assert [each["recipient"] for each in heard.events] == (["a", "b"] if observed else [])
+
+
+def test_several_events_that_cannot_be_made_are_lost_and_told_and_the_log_goes_on() -> None:
+    def alike() -> Iterator[tuple[dict[str, Any], str]]:
+        yield {"recipient": ""}, "a"
+        raise RuntimeError("a mistake of ours")
+
+    stream, logger = io.StringIO(), get_logger()
+    configure(stream)
+    try:
+        logger.info("message")
+        logger.info_each("recipient", "recipient", 2, alike())
+        logger.info("session")
+        events = [json.loads(line) for line in written(stream).splitlines()]
+    finally:
+        structlog.reset_defaults()
+    assert sorted(each["event"] for each in events) == ["log_dropped", "log_event_failed", "message", "session"]
+    assert events[-1]["count"] == 2
+
+
+def test_several_events_that_the_log_cannot_take_are_counted_one_by_one(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(writers, "MOST_WAITING", 10)
+    stream, render = Stuck(), Renderer(None)
+    writer = writers.LogWriter(StreamSink(stream))
+
+    def several(count: int) -> Several:
+        return Several(partial(render, "info", "recipient"), "r", count, [({"r": ""}, "a")] * count)
+
+    writer.put(b"the reader is stuck\n")
+    stream.waits.wait()
+    writer.put_several(several(25))  # of one transaction, all are taken, or none
+    writer.put_several(several(3))
+    stream.reads.set()
+    writer.close()
+    assert "".join(stream.pieces).count("\n") == 26
+    assert writer.dropped == 3
 
 
 def test_an_observer_that_fails_costs_no_line() -> None:

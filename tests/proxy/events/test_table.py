@@ -14,7 +14,7 @@ from proxy.events.table import EVENTS
 
 SOURCES = Path(__file__).parents[3] / "proxy"
 METHODS = {"debug", "info", "warning", "error", "exception"}
-MADE_BY_THE_LOG_ITSELF = {"log_dropped", "log_file_unusable", "log_observer_failed"}
+MADE_BY_THE_LOG_ITSELF = {"log_dropped", "log_event_failed", "log_file_unusable", "log_observer_failed"}
 
 
 def calls() -> Iterator[tuple[str, str, set[str], str]]:

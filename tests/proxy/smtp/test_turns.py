@@ -1,126 +1,107 @@
-"""`Inbound_Throttle_Messages`: messages of all clients take turns at MAIL."""
+"""A client with a thousand recipients does not hold up the others: no turn of the loop looks at each of them for long.
+
+Calls stand for time. The policy, the next hop and the client do at once what they can.
+"""
 
 from __future__ import annotations
 
-import asyncio
-from pathlib import Path
-from typing import cast
+import io
+import json
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager
 
-from proxy.app import load
-from proxy.counting.base import CountingUnavailable
-from proxy.counting.memory import MemoryCounting
-from proxy.counting.operations import Counted, Operation, Reserve
-from proxy.options.core import CoreOptions
-from proxy.options.throttle import Throttle
-from proxy.smtp.entrance import Entrance
-from proxy.smtp.turns import PATIENCE_SECONDS
-from tests.support.exchanger import Exchanger
-from tests.support.waiting import eventually
-from tests.support.worker import BOB, LETTER, WorkerStage, serving
+import pytest
+import structlog
 
-TOO_MUCH = "450 4.7.1 Too much mail, try again later"
+from proxy.base import log_output
+from tests.support.conversation import Conversation
+from tests.support.exchanger import Exchanger, Step, says
+from tests.support.turns import longest_turn
+from tests.support.worker import ALICE, LETTER, serving
 
-
-class Waiting(MemoryCounting):
-    """Makes each message wait for some seconds."""
-
-    def __init__(self, *waits: float) -> None:
-        super().__init__()
-        self.waits = list(waits)
-        self.asked: list[Reserve] = []
-
-    def ask(self, operation: Operation[object]) -> object:  # type: ignore[override]
-        assert isinstance(operation, Reserve)
-        self.asked.append(operation)
-        wait = self.waits.pop(0)
-        if wait < 0:
-            raise CountingUnavailable
-        return Counted(wait <= operation.patience, 1, wait, operation.count, 0.0)
+MANY = 400
+MOST_CALLS = MANY
+"""A turn that calls one function for each recipient exceeds it. Each event took twelve calls."""
 
 
-def counts(stage: WorkerStage, counting: MemoryCounting) -> None:
-    stage.worker.front.counting = counting
+async def rset(client: Conversation) -> None:
+    await client.ask("RSET")
 
 
-async def test_messages_within_the_rate_do_not_wait_and_the_next_is_told_to_come_later() -> None:
-    async with Exchanger() as upstream, serving(upstream, inbound_throttle_messages='"2/600"') as stage:
-        clients = [await stage.greeted() for _ in range(3)]
-        assert [await each.ask("MAIL FROM:<>") for each in clients] == ["250 2.1.0 Sender OK"] * 2 + [TOO_MUCH]
-        assert (await clients[2].ask("NOOP")).startswith("250 ")
+async def other_mail(client: Conversation) -> None:
+    await client.ask("EHLO again.test")
 
 
-async def test_a_message_beyond_the_rate_waits_for_its_turn_and_is_then_delivered() -> None:
-    async with Exchanger() as upstream, serving(upstream, inbound_throttle_messages='"2"') as stage:
-        counting = Waiting(0.05)
-        counts(stage, counting)
+async def bye(client: Conversation) -> None:
+    await client.quit()
+
+
+async def leaves(client: Conversation) -> None:
+    client.abort()
+
+
+async def sends(client: Conversation) -> None:
+    assert (await client.ask("DATA")).startswith("354")
+    await client.content(LETTER)
+
+
+async def leaves_within(client: Conversation) -> None:
+    assert (await client.ask("DATA")).startswith("354")
+    await client.send("Subject: half of it")
+    client.abort()
+
+
+@asynccontextmanager
+async def logged() -> AsyncIterator[io.StringIO]:
+    stream = io.StringIO()
+    log_output.configure(stream)
+    try:
+        yield stream
+    finally:
+        structlog.get_config()["logger_factory"]._file.close()
+        structlog.reset_defaults()
+
+
+@pytest.mark.parametrize("end", [rset, other_mail, bye, leaves, sends, leaves_within])
+async def test_the_end_of_many_recipients_is_a_short_turn_and_each_has_its_event(
+    end: Callable[[Conversation], Awaitable[None]],
+) -> None:
+    async with logged() as stream, Exchanger() as upstream, serving(upstream) as stage:
         client = await stage.greeted()
-        assert (await client.deliver("", [BOB], LETTER)).startswith("250 ")
-        assert [(each.count, each.seconds, each.patience) for each in counting.asked] == [(2, 1, PATIENCE_SECONDS)]
-
-
-async def test_a_client_that_leaves_while_it_waits_ends_its_session() -> None:
-    async with Exchanger() as upstream, serving(upstream, inbound_throttle_messages='"2"') as stage:
-        counting = Waiting(59.0)
-        counts(stage, counting)
-        client = await stage.greeted()
-        await client.send_raw(b"MAIL FROM:<>\r\n")
-        await eventually(lambda: counting.asked, "it waits")
-        client.abort()
+        await client.ask(f"MAIL FROM:<{ALICE}>")
+        for first in range(0, MANY, 100):
+            await client.pipeline(*(f"RCPT TO:<u{each}@example.com>" for each in range(first, first + 100)))
+        with longest_turn() as longest:
+            await end(client)
+            if end in (bye, leaves, leaves_within):
+                await stage.ended()
+        assert longest.calls <= MOST_CALLS, (longest.calls, longest.callback)
+        if end not in (bye, leaves, leaves_within):
+            await client.quit()
         await stage.ended()
+    events = [json.loads(line) for line in stream.getvalue().splitlines()]
+    names = [each["event"] for each in events if each["event"] in {"message", "recipient", "session"}]
+    messages = ["message"] if end in (sends, leaves_within) else []
+    assert names == [*messages, *["recipient"] * MANY, "session"]
+    assert [each["recipient"] for each in events if each["event"] == "recipient"] == [
+        f"u{each}@example.com" for each in range(MANY)
+    ]
 
 
-async def test_other_sessions_go_on_while_one_waits() -> None:
-    async with Exchanger() as upstream, serving(upstream, inbound_throttle_messages='"2"') as stage:
-        counts(stage, Waiting(59.0, 0.0))
-        waiting, other = await stage.greeted(), await stage.greeted()
-        await waiting.send_raw(b"MAIL FROM:<>\r\n")
-        async with asyncio.timeout(10):
-            assert (await other.ask("MAIL FROM:<>")).startswith("250 ")
-
-
-async def test_set_globally_all_addresses_take_turns_together_and_set_for_one_it_has_its_own() -> None:
-    async with Exchanger() as upstream, serving(upstream, inbound_throttle_messages='"9/60"') as stage:
-        counting = Waiting(0.0, 0.0)
-        counts(stage, counting)
-        await (await stage.greeted()).ask("MAIL FROM:<>")
-        (entrance,) = stage.worker.entrances.values()
-        other = await stage.greeted()
-        for each in stage.worker.front.live:  # as if it were set for the listener
-            own = {"inbound_throttle_messages": Throttle(9, 60)}
-            each.dialogue.session.options = each.dialogue.session.options.model_copy(update=own)
-        await other.ask("MAIL FROM:<>")
-        assert [each.key for each in counting.asked] == [b"", entrance.address.encode()]
-
-
-async def test_if_nobody_can_count_the_client_comes_again() -> None:
-    async with Exchanger() as upstream, serving(upstream, inbound_throttle_messages='"9"') as stage:
-        counts(stage, Waiting(-1.0))
+@pytest.mark.parametrize("step", [Step.RCPT, Step.DATA, Step.DOT])
+async def test_a_refusal_after_many_recipients_is_a_short_turn(step: Step) -> None:
+    async with logged(), Exchanger() as upstream, serving(upstream) as stage:
         client = await stage.greeted()
-        assert await client.ask("MAIL FROM:<>") == "451 4.3.0 Temporary failure, try again later"
-
-
-async def test_a_client_over_its_own_rate_takes_no_turn() -> None:
-    options = {"inbound_throttle_messages": '"9"', "message_rate_per_client": '"1/3600"'}
-    async with Exchanger() as upstream, serving(upstream, **options) as stage:
-        counting = Waiting(0.0, 0.0)
-        counts(stage, counting)
-        client = await stage.greeted()
-        assert (await client.ask("MAIL FROM:<>")).startswith("250 ")
-        await client.ask("RSET")
-        assert await client.ask("MAIL FROM:<>") == TOO_MUCH
-        assert len(counting.asked) == 1
-
-
-def test_a_listener_that_sets_its_own_rate_has_its_own_turns(tmp_path: Path) -> None:
-    path = tmp_path / "r.conf"
-    path.write_text(
-        'Gateway = "192.0.2.9"  Hostname = "ringback.test"  Relay_Domains = a.test\n'
-        'Inbound_Throttle_Messages = "3"\n'
-        'ESMTP_Listener { Listen "127.0.0.1:1" { Inbound_Throttle_Messages = "3/60" } Listen "127.0.0.1:2" { } }\n'
-    )
-    settings = load(path)[0].settings
-    core = cast(CoreOptions, settings.core)
-    own, common = [Entrance(each, settings).options("192.0.2.1") for each in core.esmtp_listener]
-    assert (core.inbound_throttle_messages, own.inbound_throttle_messages) == (Throttle(3, 1), Throttle(3, 60))
-    assert common.inbound_throttle_messages is core.inbound_throttle_messages
-    assert own.inbound_throttle_messages is not core.inbound_throttle_messages
+        await client.ask(f"MAIL FROM:<{ALICE}>")
+        for first in range(0, MANY, 100):
+            await client.pipeline(*(f"RCPT TO:<u{each}@example.com>" for each in range(first, first + 100)))
+        upstream.script[step] = says("550 5.1.1 <u1@example.com>: Recipient address rejected: User unknown")
+        with longest_turn() as longest:
+            if step is Step.RCPT:
+                answers = await client.pipeline(*(f"RCPT TO:<nobody{each}@example.com>" for each in range(10)))
+            else:
+                answers = [await client.ask("DATA")]
+                answers = [await client.content(LETTER)] if answers[0].startswith("354") else answers
+        assert {each[:9] for each in answers} == {"550 5.1.1"}
+        most = MOST_CALLS * 4 if step is Step.RCPT else MOST_CALLS  # one turn takes all ten
+        assert longest.calls <= most, (longest.calls, longest.callback)
