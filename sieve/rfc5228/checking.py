@@ -13,6 +13,7 @@ from sieve.rfc5228 import errors
 from sieve.rfc5228.conflicts import Conflicts
 from sieve.rfc5228.extensions import (
     COMMANDS_ELSEWHERE,
+    ENVELOPE_ELSEWHERE,
     GRAMMAR,
     OF_COMPARATOR,
     OF_TAG,
@@ -55,12 +56,16 @@ class StandardChecker(Checker):
         """The extensions that are required and have no use here."""
         self._used_elsewhere: dict[str, Span] = {}
         """The actions, tests and tags that have no use here."""
+        self._missing: dict[str, Span] = {}
+        """The extensions that are used and not required."""
         self._was_set: set[str] = set()
         self._first_calls: set[nodes.Call] = set()
         """The `require` statements at the beginning."""
         self._requirements(script)
         checked = super().run(script)
         Conflicts(self._report).follow(script, {})
+        if self._missing:
+            self._report(errors.not_required(self._missing))
         self._report_elsewhere()
         return checked
 
@@ -188,7 +193,16 @@ class StandardChecker(Checker):
         strange = [tag for tag in tags if known is not None and tag.name not in known.tags]
         for tag in strange:
             self._used_elsewhere.setdefault(f":{tag.name}", tag.span)
-        return bool(strange)
+        return bool(strange) or (call.name == "envelope" and self._is_part_elsewhere(call))
+
+    def _is_part_elsewhere(self, call: nodes.Call) -> bool:
+        """Note the parts of an envelope that extensions add."""
+        values = [each for each in call.arguments if not isinstance(each, nodes.Tag)]
+        names = as_list(constant(values[0]) or ()) if len(values) == 2 else ()
+        found = [name.lower() for name in names if name.lower() in ENVELOPE_ELSEWHERE]
+        for name in found:
+            self._used_elsewhere.setdefault(f'envelope "{name}"', values[0].span)
+        return bool(found)
 
     def _function(self, call: nodes.Call) -> SieveFunction | None:
         """Return the command or test that a call names; report extensions that are not required."""
@@ -203,7 +217,7 @@ class StandardChecker(Checker):
         if call.name == "global":
             needed.add("variables")  # RFC 6609, 3.4.1
         for extension in sorted(needed - self._required):
-            self._report(errors.not_required(extension, call.name_span))
+            self._missing.setdefault(extension, call.name_span)
         return super()._function(call)
 
     def _learnt(self, call: nodes.Call, bound: Bound) -> None:
@@ -212,7 +226,7 @@ class StandardChecker(Checker):
         named = given.value.lower() if isinstance(given, nodes.Text) else ""
         extension = OF_COMPARATOR.get(bound.comparison.comparator if bound.comparison else named)
         if extension is not None and extension not in self._required:
-            self._report(errors.not_required(extension, call.name_span))
+            self._missing.setdefault(extension, call.name_span)
         if call.name in {"set", "global"}:
             self._names(call.name, bound.arguments[0])
         elif call.name == "address":

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 
 from config.diagnostics import Diagnostic, Note, Span
 from sieve.errors import LONGEST_QUOTE, cut, did_you_mean, error, warning
@@ -95,9 +95,17 @@ def no_variables_in_rfc(span: Span) -> Diagnostic:
     )
 
 
-def not_required(extension: str, span: Span) -> Diagnostic:
-    """An extension is used without its `require`."""
-    return error(f"{cut(span.text)} as used here needs the extension {extension}", span, f'require "{extension}" first')
+def not_required(places: Mapping[str, Span]) -> Diagnostic:
+    """Extensions that are used without their `require`, and where first."""
+    names, span = sorted(places), next(iter(places.values()))
+    if len(names) == 1:
+        message = f"{cut(span.text)} as used here needs the extension {names[0]}"
+        return error(message, span, f'require "{names[0]}" first')
+    notes = [Note(f"{cut(place.text)} needs {name}", place) for name, place in places.items() if place != span]
+    quoted = ", ".join(f'"{name}"' for name in names)
+    return error(
+        f"the extensions {listed(names)} are used without require", span, f"require [{quoted}] first", (*notes,)
+    )
 
 
 def unknown_extension(name: str, span: Span, known: Iterable[str], *, is_core: bool = False) -> Diagnostic:

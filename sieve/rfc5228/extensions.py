@@ -35,6 +35,7 @@ OF_TAG = {
     "value": "relational",
     "count": "relational",
     "regex": "regex",
+    "quoteregex": "regex",
     "user": "subaddress",
     "detail": "subaddress",
     "copy": "copy",
@@ -71,7 +72,7 @@ _ELSEWHERE = {
     "mboxmetadata": "metadata metadataexists",
     "mime": "",
     "notify": "denotify",
-    "processcalendar": "processcalendar",
+    "processcalendar": "processcalendar processimip",
     "redirect-deliverby": "",
     "redirect-dsn": "",
     "replace": "replace",
@@ -79,25 +80,29 @@ _ELSEWHERE = {
     "snooze": "snooze",
     "spamtest": "spamtest",
     "spamtestplus": "",
-    "special-use": "specialuse_exists",
+    "special-use": "specialuse_exists implicit_keep_target",
     "vacation": "vacation",
     "vacation-seconds": "",
     "virustest": "virustest",
 }
 """Registered extensions that need a mailbox, a user or a scanner, with their actions and tests."""
 
-_OF_VENDORS = "pipe filter execute report debug_log log eval expire unexpire jmapquery"
+_OF_VENDORS = "pipe filter execute report debug_log log eval expire unexpire expiration hasexpiration jmapquery"
+_ENVELOPE = "notify ret orcpt envid bytimerelative bytimeabsolute bymode bytrace"
 _TAGS_ELSEWHERE = (
-    "flags list mime anychild create fcc mailboxid specialuse notify ret bytimerelative bytimeabsolute bymode bytrace"
+    "flags list mime anychild create fcc mailboxid specialuse notify ret bytimerelative bytimeabsolute bymode bytrace "
+    "eval encodeurl type subtype contenttype param"
 )
 
 COMMANDS_ELSEWHERE = frozenset(" ".join((*_ELSEWHERE.values(), _OF_VENDORS)).split())
 WITHOUT_MAILBOX = frozenset(
     f"convert extracttext enclose foreverypart break replace spamtest virustest valid_ext_list :mime :anychild :list "
-    f":notify :ret :bytimerelative :bytimeabsolute :bymode :bytrace {_OF_VENDORS}".split()
-)
+    f":notify :ret :bytimerelative :bytimeabsolute :bymode :bytrace :eval :encodeurl {_OF_VENDORS} "
+    ":type :subtype :contenttype :param".split()
+) | {f'envelope "{name}"' for name in _ENVELOPE.split()}
 """Those of them that need no mailbox, but something else that Ringback does not have."""
 
+ENVELOPE_ELSEWHERE = frozenset(_ENVELOPE.split())
 TAGS_ELSEWHERE = frozenset(_TAGS_ELSEWHERE.split())
 
 

@@ -11,13 +11,15 @@ from sieve.run.runtime import Frame
 _LOWER = str.maketrans(string.ascii_uppercase, string.ascii_lowercase)
 _UPPER = str.maketrans(string.ascii_lowercase, string.ascii_uppercase)
 """Other letters are left unchanged (RFC 5229, 4.1.3)."""
+_OF_WILDCARDS = frozenset("*?\\")
+_OF_PATTERNS = frozenset(r"\.*+?()[]{}|^$")
 
 
 @sieve_function(
     dialect="rfc5228",
     extension="variables",
     constants=("name",),
-    exclusive=(("lower", "upper"), ("lowerfirst", "upperfirst")),
+    exclusive=(("lower", "upper"), ("lowerfirst", "upperfirst"), ("quotewildcard", "quoteregex")),
 )
 def set(  # noqa: A001 - the command's name
     frame: Frame,
@@ -29,6 +31,7 @@ def set(  # noqa: A001 - the command's name
     lowerfirst: bool = False,
     upperfirst: bool = False,
     quotewildcard: bool = False,
+    quoteregex: bool = False,
     length: bool = False,
 ) -> None:
     """Set a variable, with modifiers applied in their order of precedence (RFC 5229, 4)."""
@@ -37,8 +40,9 @@ def set(  # noqa: A001 - the command's name
         value = value.translate(_LOWER if lower else _UPPER)
     if lowerfirst or upperfirst:
         value = value[:1].translate(_LOWER if lowerfirst else _UPPER) + value[1:]
-    if quotewildcard:
-        value = "".join(f"\\{char}" if char in "*?\\" else char for char in value)
+    if quotewildcard or quoteregex:
+        special = _OF_WILDCARDS if quotewildcard else _OF_PATTERNS
+        value = "".join(f"\\{char}" if char in special else char for char in value)
     if length:
         value = str(len(value))
     frame.variables[name] = value

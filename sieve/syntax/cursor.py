@@ -84,6 +84,16 @@ class Cursor:
             if depth == 0 and (self._is(")") or self._is(",")):
                 return
 
+    def _finds_block(self) -> bool:
+        """Skip to a `{` in this line; tell whether there is one."""
+        at = self._at
+        while not self._is("{"):
+            self._advance()
+            if self._token.leads or self._token.kind is TokenKind.END:
+                self._at, self._token = at, self._tokens[at]
+                return False
+        return True
+
     def _advance(self) -> ScriptToken:
         self._last = self._token
         if self._token.kind is not TokenKind.END:

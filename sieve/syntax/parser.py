@@ -226,7 +226,11 @@ class Parser(Values):
             if test is not None and len(self._diagnostics) > before:
                 self._recover()  # after a mistake in the test, what follows is only a consequence
                 return
-            self._fail(errors.expected("{", self._span(self._token)))
+            mistake = errors.expected("{", self._span(self._token))
+            if not (self._is(";") and self._finds_block()):
+                self._fail(mistake)
+            self._report(mistake)  # a semicolon in the test: its block is still checked
+            test = None if test is None else nodes.Broken(test.span)
         brace = self._advance()
         self._open.append(_OpenBlock(brace, chain, keyword, test))
         if len(self._open) > DEEPEST:
