@@ -120,8 +120,8 @@ _POLICY = (
     Event("list_loaded", "a list that a script defines was built from its source", "list networks seconds skipped "
           "first_skipped"),
     Event("list_not_loaded", "a list cannot be loaded; it stays as it was", "list reason", levels=_ERROR),
-    Event("bounce_rules_not_read", "a changed file of bounce_classifier has errors; the old rules stay in use",
-          "reason", levels=_ERROR),
+    Event("bounce_rules_not_read", "the rules of bounce_classifier have errors, or cannot be read; the old ones stay "
+          "in use", "reason", levels=_ERROR),
     Event("list_redefined", "a script defines a list differently than before; the new definition replaces the old one",
           "list", levels=_WARNING),
     Event("lists_not_read", "the file of the operators' entries cannot be read; the lists begin without entries",

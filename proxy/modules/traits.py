@@ -48,11 +48,21 @@ class Diagnosed(Protocol):
 
 @runtime_checkable
 class AsksDatasources(Protocol):
-    """A prepared stanza that names datasources."""
+    """A prepared stanza whose scripts name datasources."""
 
     @property
     def datasources(self) -> Sequence[tuple[str, Span]]:
         """Their names, with the places that name them."""
+        ...
+
+
+@runtime_checkable
+class NeedsDatasources(Protocol):
+    """A prepared stanza whose options name datasources: without them, it cannot work."""
+
+    @property
+    def needed(self) -> Sequence[tuple[str, Span]]:
+        """Their names, with the options that name them."""
         ...
 
 

@@ -2,27 +2,31 @@
 
 from __future__ import annotations
 
+import asyncio
 import time
-from collections.abc import Mapping, Sequence
-from pathlib import Path
+from collections.abc import Sequence
+from functools import partial
 from typing import cast
 
-from config.base.sources import read_source
-from config.diagnostics import Diagnostic, Severity, Source, Span
+from config.diagnostics import Diagnostic, Span
 from config.schema.specs import ModuleSpec
 from config.settings import ModuleSettings
 from proxy.base.log import get_logger, printable
+from proxy.base.tasks import TaskOwner, spawn
+from proxy.datasource.sources import DatasourceError, Datasources, UnknownDatasource
 from proxy.mail.validator import Validator
 from proxy.modules.bounce_classifier.options import OVERRIDE, SPEC, BounceOptions
+from proxy.modules.bounce_classifier.rules import MOST_RULES, Found, Reader, queries_of, stamps
 from proxy.modules.services import Services
 from sieve.library import SieveFunction
-from sieve.message.bounces import CLASSES
 from sieve.run.threads import ThreadPool, in_thread
-from sieve.settings import BounceRules, Rule
+from sieve.settings import BounceRules
 
 log = get_logger()
 
-MOST_RULES = 20_000
+RETRY_SECONDS = 30.0
+"""After how long rules that could not be read are tried again, if not earlier."""
+
 GIVEN_AS = "bounce_classifier"
 """The name under which functions find the rules."""
 
@@ -40,24 +44,34 @@ class BounceModule:
         """Read the files."""
         options = cast(BounceOptions, loaded.options)
         diagnostics: list[Diagnostic] = []
-        rules = _Reader(loaded, options, diagnostics).rules()
-        return PreparedRules(options, rules, diagnostics)
+        rules = Reader(loaded, options, diagnostics).rules()
+        places = [(query.cache, loaded.origin(name) or loaded.span) for name, query in queries_of(options).items()]
+        return PreparedRules(options, rules, diagnostics, places)
 
 
 class PreparedRules:
     """One stanza."""
 
-    def __init__(self, options: BounceOptions, rules: BounceRules, diagnostics: Sequence[Diagnostic]) -> None:
-        """Keep what was read."""
-        self._refreshed, self.diagnostics = Refreshed(options, rules), diagnostics
+    def __init__(
+        self,
+        options: BounceOptions,
+        rules: BounceRules,
+        diagnostics: Sequence[Diagnostic],
+        needed: Sequence[tuple[str, Span]] = (),
+    ) -> None:
+        """Keep what was read. `needed`: the datasources that it asks, and where they are named."""
+        self._refreshed, self.diagnostics, self.needed = Refreshed(options, rules), diagnostics, needed
 
     def validator(self, services: Services) -> Validator | None:
         """Judge nothing; the function gets the rules."""
         services.given.setdefault(GIVEN_AS, []).append(self._refreshed.now)
+        if self.needed:
+            self._refreshed.sources, owner = services.datasources, services.background.owner
+            services.background.when_serving(partial(self._refreshed.begin, owner))
         return None
 
     async def read_again(self) -> tuple[int, str]:
-        """Read the files, even if they look unchanged; return the number of rules, and why they are the old ones."""
+        """Read the rules, even if files look unchanged; return how many there are, and why they are the old ones."""
         return await self._refreshed.read_again()
 
 
@@ -65,114 +79,71 @@ class Refreshed:
     """The rules of one worker. The event loop's thread owns them."""
 
     def __init__(self, options: BounceOptions, rules: BounceRules) -> None:
-        """Start with what was read when the configuration was loaded."""
-        self._options, self._rules = options, rules
-        self._due = time.monotonic() + options.refresh
-        self._stamps = _stamps(options)
+        """Start with what was read when the configuration was loaded. Queries wait for the worker."""
+        self.sources: Datasources | None = None
+        self._options, self._rules, self._queries = options, rules, queries_of(options)
+        self._loaded = not self._queries
+        self._due = time.monotonic() + options.refresh if self._loaded else 0.0
+        self._stamps = stamps(options)
+        self._lock = asyncio.Lock()
+
+    def begin(self, owner: TaskOwner) -> None:
+        """Ask the queries before the first session needs them."""
+        spawn(self.now(), name="bounce rules", owner=owner)
 
     async def now(self) -> BounceRules:
-        """Return the rules, read again if it is time and a file has changed. A file with errors leaves the old ones."""
-        if self._options.refresh and time.monotonic() >= self._due:
-            self._due = time.monotonic() + self._options.refresh
-            await in_thread(ThreadPool.FILES, self._look)
+        """Return the rules, read again if it is time. What is wrong, or a database that is down, leaves the old ones.
+
+        Only the first session after the start waits for a query, and those that come meanwhile.
+        """
+        if self._is_due() and not (self._loaded and self._lock.locked()):
+            async with self._lock:
+                if self._is_due():
+                    await self._turn()
         return self._rules
 
     async def read_again(self) -> tuple[int, str]:
-        """Read the files now; return how many rules hold, and what is wrong with the files."""
-        wrong = await in_thread(ThreadPool.FILES, self._read)
+        """Read the rules now; return how many hold, and what is wrong with the new ones."""
+        wrong = await self._read()
         return len(self._rules.answers) + len(self._rules.notes), wrong
 
-    def _look(self) -> None:
-        if _stamps(self._options) != self._stamps:
-            self._read()
+    def _is_due(self) -> bool:
+        return bool(self._options.refresh or not self._loaded) and time.monotonic() >= self._due
 
-    def _read(self) -> str:
-        self._stamps = _stamps(self._options)
-        diagnostics: list[Diagnostic] = []
-        rules = _Reader(None, self._options, diagnostics).rules()
-        if not diagnostics:
-            self._rules = rules
-            return ""
-        wrong = printable(str(diagnostics[0].message))
-        log.error("bounce_rules_not_read", reason=wrong)
+    async def _turn(self) -> None:
+        self._due = time.monotonic() + self._options.refresh
+        wrong = ""
+        if self._queries or await in_thread(ThreadPool.FILES, partial(stamps, self._options)) != self._stamps:
+            wrong = await self._read()
+        if wrong and not self._loaded:
+            self._due = time.monotonic() + RETRY_SECONDS
+
+    async def _read(self) -> str:
+        """Read everything; return what is wrong with it, if the old rules stay."""
+        wrong = ""
+        try:
+            rows = {name: await self._rows(each.cache, each.query) for name, each in self._queries.items()}
+        except (DatasourceError, UnknownDatasource) as error:
+            wrong = printable(str(error))
+        else:
+            wrong = await in_thread(ThreadPool.FILES, partial(self._take, rows))
+        if wrong:
+            log.error("bounce_rules_not_read", reason=wrong)
         return wrong
 
+    async def _rows(self, cache: str, query: str) -> Sequence[tuple[str | tuple[str, ...], ...]]:
+        if self.sources is None:
+            return ()
+        return (await self.sources.rows(cache, query, most=MOST_RULES + 1, fresh=True)).rows
 
-def _stamps(options: BounceOptions) -> list[tuple[int, int]]:
-    found = []
-    for path in (options.user_smtp_classification_override, options.user_mdn_classification_override):
-        try:
-            status = Path(path).stat() if path is not None else None
-        except OSError:
-            status = None
-        found.append((status.st_mtime_ns, status.st_ino) if status is not None else (0, 0))
-    return found
-
-
-class _Reader:
-    """Reads the files, and collects what is wrong with them."""
-
-    def __init__(self, loaded: ModuleSettings | None, options: BounceOptions, found: list[Diagnostic]) -> None:
-        self._loaded, self._options, self._found = loaded, options, found
-        self._classes = self._custom(options.custom_classes)
-
-    def rules(self) -> BounceRules:
-        answers = self._read("user_smtp_classification_override", 2)
-        notes = self._read("user_mdn_classification_override", 1)
-        return BounceRules(tuple(answers), tuple(notes), self._classes)
-
-    def _custom(self, given: Mapping[str, str]) -> dict[int, str]:
-        classes = {}
-        for code, text in given.items():
-            if code.isascii() and code.isdigit() and 0 < int(code) < 100:
-                classes[int(code)] = text
-            else:
-                self._say(f"custom_classes has the code {code[:20]}", self._place("custom_classes"), "write 1 to 99")
-        return classes
-
-    def _read(self, name: str, commas: int) -> list[Rule]:
-        path = getattr(self._options, name)
-        if path is None:
-            return []
-        try:
-            source = read_source(path)
-        except OSError as error:
-            self._say(f"cannot read the rules: {error.strerror}", self._place(name), f"{path} must be a readable file")
-            return []
-        rules = []
-        for number, line in enumerate(source.text.splitlines(), 1):
-            if line.strip() and not line.startswith("#"):
-                rule = self._rule(line.split(",", commas), commas)
-                if rule is None:
-                    self._wrong(source, number, line, commas)
-                else:
-                    rules.append(rule)
-        if len(rules) > MOST_RULES:
-            self._say(f"more than {MOST_RULES} rules", self._place(name), "split them, or drop some")
-        return rules[:MOST_RULES]
-
-    def _rule(self, parts: Sequence[str], commas: int) -> Rule | None:
-        if len(parts) != commas + 1:
-            return None
-        code, text = parts[-2].strip(), parts[-1].strip()
-        if not (code.isascii() and code.isdigit() and text.strip("|")):
-            return None
-        known = int(code) in CLASSES or int(code) in self._classes
-        return Rule(int(code), text, parts[0].strip() if commas == 2 else "") if known else None
-
-    def _wrong(self, source: Source, number: int, line: str, commas: int) -> None:
-        form = "domain,code,text" if commas == 2 else "code,text"
-        start = sum(len(each) for each in source.text.splitlines(keepends=True)[: number - 1])
-        hint = f"write {form}, with a code of Momentum's table or of custom_classes"
-        span = Span(source, start, start + len(line))
-        self._say(f"line {number} is not a rule: {line[:80]}", span, hint)
-
-    def _place(self, name: str) -> Span | None:
-        return None if self._loaded is None else self._loaded.origin(name) or self._loaded.span
-
-    def _say(self, text: str, span: Span | None, hint: str) -> None:
-        here = span or Span(Source("bounce_classifier", ""), 0, 0)
-        self._found.append(Diagnostic(text, here, hint, Severity.ERROR))
+    def _take(self, rows: Found) -> str:
+        self._stamps = stamps(self._options)
+        diagnostics: list[Diagnostic] = []
+        rules = Reader(None, self._options, diagnostics, rows).rules()
+        if diagnostics:
+            return printable(str(diagnostics[0].message))
+        self._rules, self._loaded = rules, True
+        return ""
 
 
 BOUNCE_CLASSIFIER = BounceModule(SPEC)

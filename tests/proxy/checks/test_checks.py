@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from config.diagnostics import Severity
+from config.diagnostics import Severity, render
 from proxy.app import load
 from proxy.base.rejected import ConfigurationRejected
 
@@ -71,6 +71,22 @@ def test_a_script_that_names_a_datasource_that_nobody_declared_is_told_where(tmp
         ("there is no datasource `usres`", 5, "did you mean users?"),
     ]
     assert [each for each in load(path)[1] if "only be included from files" in each.message]
+
+
+def test_a_module_that_names_a_datasource_that_nobody_declared_is_an_error_at_its_option(tmp_path: Path) -> None:
+    path = tmp_path / "r.conf"
+    wrong = 'bounce_classifier { user_mdn_classification_override = ":datasource:user:select code, rule from r" }'
+    path.write_text("\n".join([*LINES, 'Gateway = "127.0.0.1"', 'Datasource "users" { uri = "sqlite:u.db" }', wrong]))
+    with pytest.raises(ConfigurationRejected) as caught:
+        load(path)
+    (found,) = caught.value.diagnostics
+    assert (found.message, found.severity, found.hint) == (
+        "there is no datasource `user`",
+        Severity.ERROR,
+        "did you mean users?",
+    )
+    assert 'user_mdn_classification_override = ":datasource:user:select' in render([found])
+    assert "^" in render([found])
 
 
 FORWARDS = 'ec_forward "" "x@y.test" "look";\n'
