@@ -80,7 +80,7 @@ def parse_argument(
     if (plain := _PLAIN.fullmatch(rest)) is not None:
         local_part, domain = plain[1], plain[2]
         parameters = plain[3]
-        path = Path(b"%b@%b" % (local_part, domain), str(local_part, "ascii"), _known.get(domain) or _noted(domain))
+        path = Path(b"%b@%b" % (local_part, domain), None, _known.get(domain) or _noted(domain))
     else:
         _check_utf8(rest)
         inner, parameters = _parted(rest, strict=strict)

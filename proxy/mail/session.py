@@ -7,17 +7,17 @@ that it expects.
 from __future__ import annotations
 
 import asyncio
-import ipaddress
 import time
 from collections.abc import Awaitable, Callable, Mapping, Sequence
-from dataclasses import dataclass, field
-from functools import lru_cache
-from typing import Any, Protocol
+from dataclasses import dataclass
+from types import MappingProxyType
+from typing import TYPE_CHECKING, Any, Protocol
 
 from aiosmtpd.smtp import Envelope as AiosmtpdEnvelope
 from aiosmtpd.smtp import Session as AiosmtpdSession
 
-from config.base.ip import read_address
+from proxy.base.rare import Rare
+from proxy.mail.client import SessionCounts, client_network_of
 from proxy.mail.evidence import NO_EVIDENCE, Evidence
 from proxy.mail.message import Message, is_binary
 from proxy.mail.replies import Reply
@@ -28,43 +28,48 @@ from sieve.phases import Phase
 KEYWORDS = FROM, TO = b"FROM:", b"TO:"
 """What the arguments of MAIL and RCPT begin with."""
 
-_NO_PARAMETERS: dict[str, str | None] = {}
-"""Shared by all paths without parameters, which never change: a client may have a thousand recipients."""
-
 
 class Path:
     """A reverse-path or forward-path (RFC 5321 section 4.1.2) without brackets and source route. It never changes.
 
     `raw` goes to the next hop. The other fields are normalized for policy, cache, routing and log: the local part
-    without needless quotes, the domain in lower-case A-labels.
+    without needless quotes, the domain in lower-case A-labels. What follows from others is made when it is first read:
+    a client may have a thousand recipients.
     """
 
-    __slots__ = ("domain", "gateway", "local_part", "parameters", "raw", "said", "text")
+    __slots__ = ("domain", "local_part", "raw", "said", "text")
 
-    def __init__(
-        self,
-        raw: bytes,
-        local_part: str,
-        domain: str,
-        parameters: dict[str, str | None] | None = None,
-        gateway: str = "",
-        given: bytes = b"",
-    ) -> None:
-        """Take a parsed path."""
-        self.raw = raw
-        self.local_part = local_part
-        self.domain = domain
-        self.parameters: dict[str, str | None] = _NO_PARAMETERS if parameters is None else parameters
-        """RCPT parameters to send to the next hop with this path."""
-        self.gateway = gateway
-        """The next hop chosen by policy; empty for the configured route."""
+    domain: str
+    local_part: str
+    text: str
+    """The normalized address, empty for the null sender."""
+    parameters: Mapping[str, str | None] = MappingProxyType({})
+    """RCPT parameters to send to the next hop with this path."""
+    gateway = ""
+    """The next hop chosen by policy; empty for the configured route."""
+
+    def __init__(self, raw: bytes, local_part: str | None, domain: str, given: bytes = b"") -> None:
+        """Take a parsed path. Without a local part, it is that of `raw`, which is plain ASCII."""
+        self.raw, self.domain = raw, domain
+        if local_part is not None:
+            self.local_part = local_part
         self.said = given
         """`given`, or only `FROM:` or `TO:` if the raw path follows in brackets: a client may have 1,000 recipients."""
-        self.text = f"{local_part}@{domain}" if domain else local_part
-        """The normalized address, empty for the null sender."""
+
+    if not TYPE_CHECKING:  # it would hide mistakes from mypy
+
+        def __getattr__(self, name: str) -> str:
+            """Make what is not there yet. Normal domains of plain addresses are as long as the domain in `raw`."""
+            if name == "local_part":
+                self.local_part = found = str(self.raw[: -1 - len(self.domain)], "ascii")
+            elif name == "text":
+                self.text = found = f"{self.local_part}@{self.domain}" if self.domain else self.local_part
+            else:
+                raise AttributeError(name)
+            return found
 
     def __eq__(self, other: object) -> bool:
-        if other.__class__ is not Path:
+        if not isinstance(other, Path):
             return NotImplemented
         return (self.raw, self.local_part, self.domain) == (other.raw, other.local_part, other.domain)
 
@@ -83,6 +88,16 @@ class Path:
     def spoken(self) -> str:
         """The address as sent to the next hop, for header fields and reports."""
         return self.raw.decode("utf-8", "surrogateescape")
+
+
+class Directed(Path):
+    """A forward-path with RCPT parameters or a next hop of its own."""
+
+    __slots__ = ("gateway", "parameters")
+
+    def __init__(self, path: Path, parameters: Mapping[str, str | None], gateway: str) -> None:
+        super().__init__(path.raw, path.local_part, path.domain, path.said)
+        self.parameters, self.gateway = parameters, gateway
 
 
 NULL_PATH = Path(b"", "", "")
@@ -112,34 +127,42 @@ class Letter:
     """The kind of message, for the log: forward, generated or report."""
 
 
-@dataclass(slots=True)
 class Recipient:
     """An accepted RCPT TO, and where the mail for it actually goes."""
 
-    path: Path
-    parameters: dict[str, str | None] = field(default_factory=dict)
+    __slots__ = ("apart", "path", "relayed")
+
+    parameters = Rare[Mapping[str, str | None]](Path.parameters)
     """RCPT parameters as received, such as NOTIFY and ORCPT (RFC 3461)."""
-    relayed: bool = True
-    """False if policy discarded this recipient."""
-    target: Path | None = None
+    target = Rare[Path | None](None)
     """The forward-path to use instead, if policy redirected this recipient."""
-    gateway: str = ""
+    gateway = Rare[str]("")
     """The next hop chosen by policy; empty for the configured route."""
-    refusal: Reply | None = None
+    refusal = Rare[Reply | None](None)
     """Why this recipient is refused when others accept the message. Sent as a PRDR reply or in a report."""
-    letters: Sequence[Letter] = ()
+    letters = Rare[Sequence[Letter]](())
     """Messages created by policy for this recipient, sent when the message is accepted."""
-    discarded_by: str = ""
+    discarded_by = Rare[str]("")
     """Who discarded this recipient."""
-    reported: bool = False
+    reported = Rare[bool](False)
     """Whether a report to the sender includes the refusal."""
+
+    def __init__(self, path: Path, parameters: Mapping[str, str | None] | None = None) -> None:
+        """Start with what the client said."""
+        self.path = path
+        self.relayed = True
+        """False if policy discarded this recipient."""
+        self.apart: dict[str, Any] | None = {"parameters": parameters} if parameters else None
+        """The other fields, as far as it has them."""
 
     @property
     def destination(self) -> Path:
         """The forward-path to send to the next hop, with its RCPT parameters and gateway."""
+        if self.apart is None:
+            return self.path
         path = self.target or self.path
         if self.parameters or self.gateway:
-            return Path(path.raw, path.local_part, path.domain, self.parameters, self.gateway, path.said)
+            return Directed(path, self.parameters, self.gateway)
         return path
 
 
@@ -156,7 +179,12 @@ class Transaction(AiosmtpdEnvelope):
 
     def __init__(self) -> None:
         """Start an empty transaction, before MAIL FROM."""
-        super().__init__()
+        # aiosmtpd's attributes, but for `rcpt_tos`
+        self.mail_from: str | None = None
+        self.mail_options: list[str] = []
+        self.rcpt_options: list[str] = []
+        self.smtp_utf8 = False
+        self.content = self.original_content = None
         self.begun = False
         """MAIL was accepted, or policy is being asked about it."""
         self.created = 0.0
@@ -217,7 +245,11 @@ class Transaction(AiosmtpdEnvelope):
     def add(self, recipient: Recipient) -> None:
         """Record an accepted RCPT TO."""
         self.recipients.append(recipient)
-        self.rcpt_tos.append(recipient.path.text)
+
+    @property
+    def rcpt_tos(self) -> list[str]:  # type: ignore[override]  # aiosmtpd's is a second list
+        """The recipients' addresses, for code written for aiosmtpd."""
+        return [each.path.text for each in self.recipients]
 
     def discard(self, earlier: int) -> None:
         """Discard the message, except for copies that this phase added after the first `earlier` ones."""
@@ -251,21 +283,6 @@ class Transaction(AiosmtpdEnvelope):
         if self.pending:
             await asyncio.wait(self.pending)
             self.pending.clear()
-
-
-class SessionCounts:
-    """Counters for the summary line that is logged at the end of a session."""
-
-    __slots__ = ("acted", "errors", "junk", "messages", "recipients", "started", "transactions")
-
-    def __init__(self) -> None:
-        """Start now."""
-        self.transactions = self.messages = self.recipients = self.errors = 0
-        self.acted = False
-        """Whether the client did more than a health check does, or anything was refused."""
-        self.junk = 0
-        """Errors and junk commands (RSET, NOOP, VRFY …) since the last delivered message."""
-        self.started = time.monotonic()
 
 
 class Session(AiosmtpdSession):
@@ -376,15 +393,6 @@ class Session(AiosmtpdSession):
     def client_ip(self) -> str:
         """The client's address."""
         return self.peer_address[0]
-
-
-@lru_cache(maxsize=1024)
-def client_network_of(client_ip: str) -> str:
-    """Return the network that counts as one client: see `Session.client_network`."""
-    address = read_address(client_ip)
-    if isinstance(address, ipaddress.IPv4Address):
-        return str(address)
-    return str(ipaddress.IPv6Network((int(address) >> 64 << 64, 64)))
 
 
 async def silent(seconds: float) -> bool:  # noqa: ARG001 — no one is waiting

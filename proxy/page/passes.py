@@ -9,7 +9,7 @@ from collections import OrderedDict
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from proxy.mail.session import client_network_of
+from proxy.mail.client import client_network_of
 from proxy.page.routes import Role
 
 PASS_SECONDS = 12 * 3600

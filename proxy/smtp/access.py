@@ -36,7 +36,7 @@ def admits(options: InboundOptions, session: Session, recipient: Path) -> bool:
         session.transaction.reverse_path.domain
     ):
         return True
-    local_part = recipient.local_part
-    if "%" in local_part or "!" in local_part or "@" in local_part:
+    raw = recipient.raw  # no domain has these characters
+    if b"%" in raw or b"!" in raw or raw.count(b"@") > 1:
         return False
     return options.relay_domains.matches(recipient.domain)

@@ -137,7 +137,7 @@ def recipient_of(argument: bytes, options: InboundOptions, carried: Carried, *, 
     if not utf8 and not (path.raw.isascii() and (not parameters or (parameters.get("ORCPT") or "").isascii())):
         return replies.NEEDS_SMTPUTF8
     path.said = TO if argument == b"TO:<%b>" % path.raw else argument
-    return Recipient(path, repaired or path.parameters)
+    return Recipient(path, repaired)
 
 
 def submitter_for(value: str, user: str) -> str:

@@ -82,7 +82,9 @@ class Promises:
         if transaction.copies or len(recipients) != len(accepted):
             return False
         for path, recipient in zip(accepted, recipients, strict=True):
-            if not recipient.relayed or recipient.target is not None or recipient.gateway or path.gateway:
+            if not recipient.relayed or path.gateway:
+                return False
+            if recipient.apart is not None and (recipient.target is not None or recipient.gateway):
                 return False
             if recipient.path is not path and recipient.path.raw != path.raw:
                 return False

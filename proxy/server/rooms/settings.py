@@ -9,7 +9,7 @@ from config.base.ip import read_network
 from proxy.base.log import printable
 from proxy.callback.service import CallbackService
 from proxy.counting.base import CountingUnavailable
-from proxy.mail.session import client_network_of
+from proxy.mail.client import client_network_of
 from proxy.modules.services import Callbacks
 from proxy.server.answering import Question, Unanswerable
 from proxy.smtp.pipeline import PhasePipeline

@@ -59,8 +59,8 @@ def _parsed(dialogue: Dialogue, argument: bytes) -> Recipient | Reply:
     transaction = session.transaction
     if transaction.recipients:
         last = transaction.recipients[-1]
-        if last.path.given == argument and not last.parameters:
-            return Recipient(last.path, last.parameters)
+        if last.path.given == argument and (last.apart is None or not last.parameters):
+            return Recipient(last.path)
     return recipient_of(argument, session.options, dialogue.front.capabilities, utf8=transaction.smtp_utf8)
 
 

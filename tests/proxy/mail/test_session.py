@@ -8,8 +8,11 @@ import aiosmtpd.smtp
 import pytest
 
 from proxy.base.tasks import TaskOwner, spawn
+from proxy.mail.address import parse_argument
 from proxy.mail.session import NULL_PATH, Path, Recipient, Session, Transaction
 from tests.support.worker import core
+
+BOB = Path(b"bob@example.com", "bob", "example.com")
 
 
 @pytest.mark.parametrize(
@@ -50,7 +53,9 @@ async def test_session_and_transaction_keep_their_own_attributes_in_slots() -> N
         (session, aiosmtpd.smtp.Session(session.loop)),
         (session.transaction, aiosmtpd.smtp.Envelope()),
     ):
-        assert vars(mine).keys() == vars(theirs).keys()
+        made_when_read = {"rcpt_tos"}
+        assert vars(mine).keys() == vars(theirs).keys() - made_when_read
+        assert all(hasattr(mine, name) for name in vars(theirs))
         assert [name for name in type(mine).__slots__ if not hasattr(mine, name)] == []
 
 
@@ -82,3 +87,37 @@ async def test_a_session_knows_its_client() -> None:
     session = Session(asyncio.get_running_loop(), ("2001:db8::1", 1234), ("::1", 25), core())
     assert session.client_ip == "2001:db8::1"
     assert session.can_relay is False
+
+
+def test_what_few_recipients_have_is_kept_apart_and_the_others_have_the_usual_value() -> None:
+    one, other = Recipient(BOB), Recipient(BOB, {"NOTIFY": "NEVER"})
+    one.discarded_by, one.target, one.refusal = "", None, None
+    assert one.apart is None
+    assert (one.parameters, one.target, one.gateway, one.letters, one.reported) == ({}, None, "", (), False)
+    assert one.destination is BOB
+    other.gateway = "192.0.2.1"
+    assert (other.destination.parameters, other.destination.gateway) == ({"NOTIFY": "NEVER"}, "192.0.2.1")
+    assert other.destination == BOB
+    other.gateway = ""
+    assert other.destination.gateway == ""
+
+
+@pytest.mark.parametrize(
+    ("argument", "local_part", "text"),
+    [
+        ("TO:<Bob@Example.COM>", "Bob", "Bob@example.com"),
+        ('TO:<"bob"@example.com>', "bob", "bob@example.com"),
+        ('TO:<"a b"@example.com>', '"a b"', '"a b"@example.com'),
+        ("TO:<b@[192.0.2.1]>", "b", "b@[192.0.2.1]"),
+        ("TO:<@relay.test:bob@example.com>", "bob", "bob@example.com"),
+        ("TO:<Postmaster>", "Postmaster", "Postmaster"),
+        ("TO:<bob@ex\u00e4mple.com>", "bob", "bob@xn--exmple-cua.com"),
+    ],
+)
+def test_what_follows_from_a_path_is_made_when_it_is_read(argument: str, local_part: str, text: str) -> None:
+    path, _ = parse_argument(argument.encode(), b"TO:")
+    assert (path.text, path.local_part) == (text, local_part)
+    again, _ = parse_argument(argument.encode(), b"TO:")
+    assert (again.local_part, again.text) == (local_part, text)
+    assert again == path
+    assert not hasattr(path, "anything")

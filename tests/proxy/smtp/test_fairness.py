@@ -8,18 +8,20 @@ import socket
 import sys
 import tracemalloc
 from contextlib import suppress
+from types import SimpleNamespace
 from typing import Any, cast
 
 from proxy.mail.address import path_of
 from proxy.mail.replies import Reply
-from proxy.mail.session import Recipient, Session, Transaction
+from proxy.mail.session import Session
 from proxy.mail.verdict import Verdict
-from proxy.options.inbound import InboundOptions
-from proxy.smtp.arguments import recipient_of
 from proxy.smtp.connection import SMALL_READ
 from proxy.smtp.protocol import SmtpProtocol
 from proxy.upstream.promises import Promises
 from sieve.phases import Phase
+from tests.support.calls import Sink
+from tests.support.conversation import Conversation
+from tests.support.exchanger import Exchanger
 from tests.support.waiting import BOUND, eventually
 from tests.support.worker import ALICE, BOB, WorkerStage, serving
 
@@ -182,18 +184,36 @@ async def test_little_is_held_for_a_client_that_never_reads() -> None:
         sock.close()
 
 
-def test_a_recipient_costs_at_most_420_octets() -> None:
-    count, options, transaction = 1000, InboundOptions(), Transaction()
-    arguments = [b"TO:<recipient%d@example.com>" % each for each in range(count)]
-    gc.collect()
-    tracemalloc.start()
-    for each in arguments:
-        transaction.add(cast(Recipient, recipient_of(bytes(bytearray(each)), options, frozenset, utf8=False)))
-    gc.collect()
-    used, _ = tracemalloc.get_traced_memory()
-    tracemalloc.stop()
-    assert used / count <= 420, f"{used / count:.0f} octets"
-    assert transaction.recipients[1].path.given == b"TO:<recipient1@example.com>"
+async def test_a_thousand_different_recipients_hold_at_most_256_kibibytes() -> None:
+    loop = asyncio.get_running_loop()
+    sink = await loop.create_server(Sink, "127.0.0.1", 0)
+    nexthop = cast(Exchanger, SimpleNamespace(port=sink.sockets[0].getsockname()[1]))
+    async with serving(nexthop, max_recipients_per_message=0) as stage:
+
+        async def given(count: int) -> Conversation:
+            client = await stage.greeted()
+            await client.ask(f"MAIL FROM:<{ALICE}>")
+            for first in range(0, count, 100):
+                names = range(first, first + 100)
+                assert set(await client.pipeline(*(f"RCPT TO:<recipient{each}@example.com>" for each in names))) == {
+                    "250 2.0.0 Ok"
+                }
+            return client
+
+        await (await given(200)).quit()
+        gc.collect()
+        tracemalloc.start()
+        client = await given(1000)
+        gc.collect()
+        used, _ = tracemalloc.get_traced_memory()
+        tracemalloc.stop()
+        (session,) = stage.worker.front.live
+        recipients = cast(SmtpProtocol, session).session.transaction.recipients
+        assert len(recipients) == 1000
+        assert recipients[1].path.given == b"TO:<recipient1@example.com>"
+        await client.quit()
+    sink.close()
+    assert used <= MOST_HELD, f"{used} octets"
 
 
 def test_recipients_to_which_the_next_hop_says_the_same_share_its_reply() -> None:
