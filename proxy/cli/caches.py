@@ -134,12 +134,12 @@ def _done(context: typer.Context, work: Callable[[CallbackCache], Awaitable[T]])
     options, core = configured(context.obj, load)
     silence()
     url = store_of(options, core.state_directory)
-    if url.scheme == "memory":
+    if url.place == "process":
         kept = "" if options.store is not None else f" (you cannot write to {core.state_directory})"
         _unavailable(
             f"verdicts are only in the server's memory{kept}: other processes cannot see them, and a restart loses them"
         )
-    if url.scheme == "sqlite" and not Path(url.path).exists():
+    if url.place == "file" and not Path(url.path).exists():
         _unavailable(f"{url}: nothing has been stored there yet")  # opening would create it, with another owner
 
     async def work_on_it(url: StoreUrl) -> T:

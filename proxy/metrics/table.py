@@ -5,6 +5,7 @@ from __future__ import annotations
 from proxy.events.table import EVENTS
 from proxy.metrics.deciders import LIMITS
 from proxy.metrics.metric import OTHER, SPARE, Label, Layout, Merge
+from proxy.options.schemes import KINDS
 
 SECONDS = (0.001, 0.005, 0.01, 0.05, 0.1, 0.25, 0.5, 1.0, 5.0, 10.0, 30.0, 60.0)
 """Buckets of most durations."""
@@ -63,7 +64,7 @@ RUN = Label("result", ("pass", "refused", "discarded", "failed"))
 METHOD = Label("method", ("auth", "iprev", "spf", "sender-id", "dkim", "dmarc", "arc", "dnswl", OTHER))
 GREYLISTED = Label("result", ("new", "early", "passed", "known_client", "whitelisted", "unavailable"))
 FOUND = Label("result", ("pass", "fail", "softfail", "neutral", "none", "policy", "temperror", "permerror", OTHER))
-STORE = Label("store", ("sqlite", "redis"))
+STORE = Label("store", tuple(KINDS))
 OPERATION = Label("operation", ("read", "write"))
 REASON = Label("reason", ("died", "hung", "not_started"))
 ROLE = Label("role", ("supervisor", "worker", "keeper", "control"))

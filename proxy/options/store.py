@@ -3,28 +3,21 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
-from typing import Annotated, Literal, cast
+from typing import Annotated, cast
 from urllib.parse import SplitResult, parse_qsl, unquote, urlsplit
 
 from config.errors import not_a
 from config.language.nodes import String, Value, Word
 from config.masking import MASK, masked
 from config.schema.readers import ReadContext, Unreadable, ValueReader
-
-Scheme = Literal["memory", "sqlite", "redis", "rediss", "unix"]
-Kind = Literal["memory", "sqlite", "redis"]
-"""The kinds of stores. If a `match` lacks one, mypy finds that."""
-
-KINDS: Mapping[Scheme, Kind] = {
-    "memory": "memory", "sqlite": "sqlite", "redis": "redis", "rediss": "redis", "unix": "redis",
-}  # fmt: skip
-"""Every scheme. `parse_store_url` refuses others."""
+from proxy.options.schemes import SCHEMES, Kind, Scheme
 
 _REDIS_PORT = 6379
+_HERE = frozenset({"file", "socket"})
 _DATABASE = re.compile(r"/?(\d{0,5})")
-_HINT = "write memory, sqlite:///absolute/path.db, redis://host:6379/0, rediss://host:6379/0 or unix:///path/socket"
+_WRITTEN = [each.written for each in SCHEMES.values()]
+_HINT = f"write {', '.join(_WRITTEN[:-1])} or {_WRITTEN[-1]}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,10 +35,10 @@ class StoreUrl:
 
     def __str__(self) -> str:
         """Return the URL without its password, for logs and the operator's screen."""
-        if self.scheme == "memory":
-            return "memory"
+        if self.place == "process":
+            return self.scheme
         login = f"{self.user}{':***' if self.password else ''}@" if self.user or self.password else ""
-        if self.scheme in {"sqlite", "unix"}:
+        if self.place in _HERE:
             return f"{self.scheme}://{login}{self.path}" + (f"?db={self.database}" if self.database else "")
         host = f"[{self.host}]" if ":" in self.host else self.host
         query = f"?authorities={self.authorities}" if self.authorities else ""
@@ -54,12 +47,17 @@ class StoreUrl:
     @property
     def kind(self) -> Kind:
         """What serves it."""
-        return KINDS[self.scheme]
+        return SCHEMES[self.scheme].kind
+
+    @property
+    def place(self) -> str:
+        """What it names: `process` (this one's memory), `file`, `socket` or `host`."""
+        return SCHEMES[self.scheme].place
 
     @property
     def is_for_machines(self) -> bool:
         """Whether several machines may use it."""
-        return self.kind not in {"memory", "sqlite"}
+        return SCHEMES[self.scheme].for_machines
 
 
 MEMORY = StoreUrl()
@@ -75,13 +73,13 @@ def parse_store_url(text: str) -> StoreUrl:
         return MEMORY
     parts = urlsplit(text)
     scheme, query = parts.scheme, dict(parse_qsl(parts.query, keep_blank_values=True, strict_parsing=bool(parts.query)))
-    if scheme not in KINDS or scheme == MEMORY.scheme or parts.fragment:
+    if scheme not in SCHEMES or scheme == MEMORY.scheme or parts.fragment:
         raise ValueError(text)
     url = StoreUrl(
         scheme=cast(Scheme, scheme), user=unquote(parts.username or ""), password=unquote(parts.password or "")
     )
-    url = _on_this_machine(url, parts, query) if scheme in {"sqlite", "unix"} else _elsewhere(url, parts, query)
-    if query or (scheme == "sqlite" and (url.user or url.password)):
+    url = _on_this_machine(url, parts, query) if url.place in _HERE else _elsewhere(url, parts, query)
+    if query or (url.place == "file" and (url.user or url.password)):
         raise ValueError(text)
     return url
 
@@ -90,7 +88,7 @@ def _on_this_machine(url: StoreUrl, parts: SplitResult, query: dict[str, str]) -
     path = "/" + unquote(parts.path).lstrip("/")  # sqlite:////path, as some write it, is the same path
     if parts.hostname or path.endswith("/") or "\0" in path:
         raise ValueError(parts.path)
-    return replace(url, path=path, database=_database(query.pop("db", "")) if url.scheme == "unix" else 0)
+    return replace(url, path=path, database=_database(query.pop("db", "")) if url.place == "socket" else 0)
 
 
 def _elsewhere(url: StoreUrl, parts: SplitResult, query: dict[str, str]) -> StoreUrl:

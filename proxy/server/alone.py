@@ -27,7 +27,7 @@ from proxy.metrics.table import BEAT, CPU, LISTENS, PID, RELOAD_WORKED, RELOADED
 from proxy.page.routes import Role
 from proxy.server.answering import Answerer, through
 from proxy.server.assembly import Assembly
-from proxy.server.rooms import of_worker
+from proxy.server.rooms import of_keeper, of_worker
 from proxy.server.sockets import WorkerSockets
 from proxy.server.telling import told_to_history
 from proxy.server.worker import Worker
@@ -108,7 +108,8 @@ class Alone:
         await self._service.start()
         await self._worker.start()
         hello = Hello(1, _ONLY, answers=True)
-        self._answerer = Answerer(through(self._rows.outside, hello), of_worker.questions(self._worker))
+        once = of_keeper.questions(self._worker.counts_itself, self._worker.callbacks, self._assembly)
+        self._answerer = Answerer(through(self._rows.outside, hello), of_worker.questions(self._worker) | once)
         self._answerer.start()
         spawn(self._look_along(watched), name="gauges", owner=self._owner)
 

@@ -16,7 +16,7 @@ from proxy.server.birth import Post
 from proxy.server.gc import collect_seldom
 from proxy.server.orders import CUT, DRAIN, LISTENING, SUCCEEDED
 from proxy.server.process import live, next_order
-from proxy.server.rooms import of_worker
+from proxy.server.rooms import of_keeper, of_worker
 from proxy.server.sockets import raise_descriptor_limit
 from proxy.server.worker import Worker
 
@@ -41,7 +41,8 @@ def be_worker(
 async def _serve(worker: Worker, bound: Sequence[tuple[socket.socket, Listener]], post: Post, hello: Hello) -> None:
     loop, orders = asyncio.get_running_loop(), post.orders
     await worker.start(bound=bound)
-    answerer = Answerer(through(post.rows.outside, hello), of_worker.questions(worker))
+    once = of_keeper.questions(worker.counts_itself, worker.callbacks, worker.assembly)
+    answerer = Answerer(through(post.rows.outside, hello), of_worker.questions(worker) | once)
     answerer.start()
     worker.compare_open_files(raise_descriptor_limit())
     collect_seldom(loop)

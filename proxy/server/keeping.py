@@ -21,8 +21,7 @@ from proxy.server.gc import collect_seldom
 from proxy.server.generation import KEEPER
 from proxy.server.orders import LISTENING
 from proxy.server.process import live, next_order
-from proxy.server.rooms import callbacks, process
-from proxy.server.rooms import counting as counters
+from proxy.server.rooms import of_keeper, process
 from proxy.server.sockets import OWN_FILES, compare_open_files, raise_descriptor_limit
 
 
@@ -50,8 +49,7 @@ async def _keep(assembly: Assembly, earlier: Sequence[Assembly], doors: Doors, p
     BOOK.sample(partial(_look, counting.local))
     tenure = Tenure(doors, counting, verifier)
     await tenure.begin()
-    answers = process.questions(lambda: 0) | counters.questions(counting, assembly.core, assembly.monitors)
-    answers |= callbacks.questions(verifier) if verifier is not None else {}
+    answers = process.questions(lambda: 0) | of_keeper.questions(counting, verifier, assembly)
     answerer = Answerer(through(post.rows.outside, Hello(post.generation, KEEPER, answers=True)), answers)
     answerer.start()
     compare_open_files((verifier.most_probes if verifier is not None else 0) + OWN_FILES, raise_descriptor_limit())

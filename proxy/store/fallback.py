@@ -11,7 +11,7 @@ from proxy.base.log import get_logger
 from proxy.metrics.book import BOOK, observe
 from proxy.metrics.metric import DOWN, UP
 from proxy.metrics.table import STORE_TIME, STORE_UP
-from proxy.options.store import KINDS
+from proxy.options.schemes import SCHEMES
 from proxy.options.throttle import Throttle
 from proxy.store.base import MOST_SCANNED, Store, Stored, StoreUnavailable, Untouched
 from proxy.store.memory import MemoryStore
@@ -61,9 +61,9 @@ class FallingBack:
         self._reading, self._writing = Retry(), Retry()
         self._since: float | None = None
         self._in_memory = 0
-        kind = {str(scheme): kind for scheme, kind in KINDS.items()}.get(name.partition(":")[0])
-        self._at = None if kind is None else STORE_TIME.table(kind)
-        self._up = 0 if kind is None else STORE_UP.at(kind)
+        way = {str(scheme): way for scheme, way in SCHEMES.items()}.get(name.partition(":")[0])
+        self._at = None if way is None else STORE_TIME.table(way.kind)
+        self._up = 0 if way is None else STORE_UP.at(way.kind)
 
     @property
     def available(self) -> bool:

@@ -420,8 +420,10 @@ ELSEWHERE = frozenset({"session", "outbox show", "sieve test", "gauge_cache show
 """Those that need a session, a letter or a script, which other tests have."""
 
 
-async def test_every_read_command_answers(stage: Stage, tmp_path: Path) -> None:
-    at = await desk(stage, tmp_path, "Workers = 2", "smtp_cbv { }", "inbound_audit { }")
+@pytest.mark.parametrize("workers", [1, 2])
+async def test_every_read_command_answers(stage: Stage, tmp_path: Path, workers: int) -> None:
+    """With one worker there is no keeper, so the worker answers what the keeper would."""
+    at = await desk(stage, tmp_path, f"Workers = {workers}", "smtp_cbv { }", "inbound_audit { }")
     served = SimpleNamespace(began=0.0, processes=None)
     table = all_commands(cast(Any, served), running=cast(Any, SimpleNamespace()))
     asked = [each for each in table if each.role is Role.READ and each.run and each.words not in ELSEWHERE]

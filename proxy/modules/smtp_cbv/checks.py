@@ -99,12 +99,12 @@ def _authorities(loaded: ModuleSettings, options: SmtpCbvOptions) -> Iterator[Di
 def _store_on_this_machine(loaded: ModuleSettings, options: SmtpCbvOptions) -> Iterator[Diagnostic]:
     """Warn if verdicts would be kept only in memory, because the store's file or socket is not accessible."""
     store = options.store
-    if store is None or store.scheme not in {"sqlite", "unix"}:
+    if store is None or store.place not in {"file", "socket"}:
         return
     path = Path(store.path)
-    if store.scheme == "sqlite" and not os.access(path.parent, os.W_OK | os.X_OK):
+    if store.place == "file" and not os.access(path.parent, os.W_OK | os.X_OK):
         problem = f"{path.parent} is not a writable folder"
-    elif store.scheme == "unix" and not path.is_socket():
+    elif store.place == "socket" and not path.is_socket():
         problem = f"{path} is not a socket now"
     else:
         return

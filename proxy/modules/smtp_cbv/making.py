@@ -116,7 +116,7 @@ def cache_of(options: SmtpCbvOptions, url: StoreUrl, store: Store) -> CallbackCa
         lives_of(options),
         store,
         most=options.cache_size,
-        shared=url.scheme != "memory",
+        shared=url.place != "process",
         secret=_secret(options.store_secret),
     )
 

@@ -1,27 +1,20 @@
-"""All that a worker answers."""
+"""All that each worker answers. `of_keeper` has what only one process answers."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
 from typing import Protocol, runtime_checkable
 
-from proxy.callback.service import CallbackService
-from proxy.callback.verifier import CallbackVerifier
 from proxy.counting.base import Counting
-from proxy.counting.memory import MemoryCounting
-from proxy.counting.sharing import SharedCounting
 from proxy.datasource.sources import Datasources
-from proxy.keeper.client import KeeperClient
 from proxy.lists.listed import Lists
 from proxy.modules.services import Background, Callbacks
 from proxy.outbox.store import OutboxStore
 from proxy.server.answering import Question
 from proxy.server.assembly import Assembly
-from proxy.server.rooms import callbacks as of_callbacks
 from proxy.server.rooms import (
     certificates,
     checks,
-    counting,
     datasources,
     explaining,
     greylists,
@@ -62,7 +55,6 @@ class Working(Protocol):
     entrances: dict[str, Entrance]
     router: Router
     counting: Counting
-    counts_itself: MemoryCounting | SharedCounting | None
     lists: Lists
     datasources: Datasources
     generation: int
@@ -81,7 +73,7 @@ class Working(Protocol):
 def questions(worker: Working) -> dict[str, Question]:
     """Return the questions to a worker that has started."""
     front = worker.front
-    found = {
+    return {
         **process.questions(lambda: len(front.live)),
         **sessions.questions(front),
         **upstreams.questions(worker.pools, front),
@@ -99,14 +91,6 @@ def questions(worker: Working) -> dict[str, Question]:
             lambda: _validators(worker), lambda: worker.assembly.prepared, lambda: worker.background.remembered
         ),
     }
-    if worker.counts_itself is not None:  # otherwise the keeper counts, and answers
-        found |= counting.questions(worker.counts_itself, worker.assembly.core, worker.assembly.monitors)
-    verifier = worker.callbacks.verifier if isinstance(worker.callbacks, CallbackService) else None
-    if isinstance(verifier, CallbackVerifier):
-        found |= of_callbacks.questions(verifier)
-    elif isinstance(verifier, KeeperClient):
-        found |= of_callbacks.questions_in_front(verifier)
-    return found
 
 
 def _greylists(worker: Working) -> list[str]:

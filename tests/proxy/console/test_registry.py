@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ast
 import time
 from pathlib import Path
 from types import SimpleNamespace
@@ -64,6 +65,30 @@ def test_what_means_none_says_why(line: str, why: str) -> None:
     with pytest.raises(Refused, match=r".*") as refused:
         table().find(line)
     assert why in str(refused.value)
+
+
+def _asked(folder: Path) -> set[str]:
+    """Return the questions in literal calls of `ask` and `change`, and in those of a command's own helpers."""
+    found = set()
+    for path in folder.rglob("*.py"):
+        for node in ast.walk(ast.parse(path.read_text())):
+            name = node.func.attr if isinstance(node, ast.Call) and isinstance(node.func, ast.Attribute) else ""
+            if isinstance(node, ast.Call) and name in {"ask", "_ask", "_one", "change"}:
+                words = [each.value for each in node.args if isinstance(each, ast.Constant)]
+                found |= {str(words[-1])} if words else set()
+    return found
+
+
+def test_every_question_is_answered_in_a_room() -> None:
+    keys = {
+        key.value
+        for path in (PAGE.parents[1] / "proxy" / "server" / "rooms").glob("*.py")
+        for node in ast.walk(ast.parse(path.read_text())) if isinstance(node, ast.Dict)
+        for key in node.keys if isinstance(key, ast.Constant)
+    }  # fmt: skip
+    asked = _asked(PAGE.parents[1] / "proxy" / "console") | _asked(PAGE.parents[1] / "proxy" / "page")
+    assert len(asked) > 30
+    assert sorted(asked - keys) == [], "answer it in a file of proxy/server/rooms"
 
 
 def test_the_page_has_every_command_with_its_role_and_help() -> None:

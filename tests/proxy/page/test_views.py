@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping
 from pathlib import Path
 from types import SimpleNamespace
@@ -11,7 +12,7 @@ import pytest
 
 from proxy.metrics.table import MESSAGES, UP
 from proxy.page import searching
-from proxy.page.routes import Role
+from proxy.page.routes import PATHS, Role
 from tests.support.histories import NOW, mail_lines, refusal_line, session_line, settings, write
 from tests.support.pages import HOSTILE, logged_in, opened, text
 from tests.support.waiting import eventually
@@ -64,6 +65,26 @@ async def test_workers_are_asked_only_while_somebody_looks_at_sessions(tmp_path:
         asked = len(workers.asked)
         page.page._sampler.look()
         assert len(workers.asked) == asked
+
+
+async def test_a_view_that_moves_has_a_place_for_each_part(tmp_path: Path) -> None:
+    moving = [path.removeprefix("/stream") for path in PATHS if path.startswith("/stream/")]
+    assert len(moving) > 1
+    async with opened(tmp_path, ask=Workers().ask) as page, logged_in(page) as session:
+        page.page._sampler.look()
+        for path in moving:
+            shown = await text(session, page.address + path)
+            assert f'data-stream="/stream{path}"' in shown
+            async with session.get(f"{page.address}/stream{path}") as stream:
+                parts = json.loads((await stream.content.readline()).removeprefix(b"data: "))
+            assert [name for name in parts if f' id="{name}"' not in shown] == [], (
+                f"the template of {path} has no such id"
+            )
+
+
+def test_the_documentation_tells_of_each_view() -> None:
+    documented = (Path(__file__).parents[3] / "docs" / "page.md").read_text()
+    assert [each.link for each in PATHS.values() if each.link and f"- **{each.link}**" not in documented] == []
 
 
 async def test_a_session_that_runs_is_shown_with_its_dialogue_and_variables(tmp_path: Path) -> None:

@@ -20,7 +20,8 @@ from proxy.counting.opening import open_counting
 from proxy.counting.sharing import SharedCounting
 from proxy.options.core import CoreOptions
 from proxy.options.route import Route
-from proxy.options.store import KINDS, MEMORY, StoreUrl, StoreValue, parse_store_url
+from proxy.options.schemes import SCHEMES
+from proxy.options.store import MEMORY, StoreUrl, StoreValue, parse_store_url
 from proxy.options.throttle import NO_THROTTLE, Throttle
 from proxy.store.base import Store, Stored, StoreUnavailable
 from proxy.store.memory import MemoryStore
@@ -108,15 +109,15 @@ async def shared(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterato
         yield each
 
 
-@pytest.mark.parametrize("scheme", KINDS)
+@pytest.mark.parametrize("scheme", SCHEMES)
 def test_every_scheme_is_read_opened_counted_with_and_measured(scheme: str, tmp_path: Path) -> None:
     places = {"memory": "memory", "sqlite": f"sqlite://{tmp_path}/x.db", "unix": f"unix://{tmp_path}/x.sock"}
     place = places.get(scheme, f"{scheme}://127.0.0.1:1/0")
     url = parse_store_url(place)
     assert url.scheme == scheme
     opened = open_store(url)
-    assert (type(opened) is MemoryStore) == (url.kind == "memory")
-    assert isinstance(opened, MemoryStore) or opened._at is not None, "it is in STORE of proxy/metrics/table.py"
+    assert (type(opened) is MemoryStore) == (url.place == "process")
+    assert isinstance(opened, MemoryStore) or opened._at is not None
     core = CoreOptions(esmtp_listener=(), gateway=Route("192.0.2.25"), hostname="mx.test", script_store=url)
     assert (type(open_counting(core)) is SharedCounting) == url.is_for_machines == core.shares_counts
 
