@@ -11,6 +11,8 @@ from sieve.run.runtime import Frame
 
 GLOBAL = "global."
 """Namespace of the variables that scripts share (RFC 6609, 3.4)."""
+INBOX = "INBOX"
+"""The mailbox of `keep` (RFC 5228, 4.3)."""
 
 
 @dataclass(slots=True)
@@ -74,7 +76,8 @@ def written(text: str) -> str:
 def finish(frame: Frame) -> None:
     """Apply the decisions: change the envelope, and discard the message if nothing keeps it."""
     state = state_of(frame)
-    stays = state.kept or not state.cancelled
+    keeps = state.kept or not state.cancelled
+    stays = keeps or bool(state.folders)
     _settle_headers(frame, state)
     for number, address in enumerate(dict.fromkeys(state.redirects)):
         if number == 0 and not stays:
@@ -83,7 +86,7 @@ def finish(frame: Frame) -> None:
             frame.host.envelope.copy(address)
     frame.discard = not stays and not state.redirects and not frame.replied
     if "fileinto" in frame.script.calls:
-        _tell_folders(frame, state.folders)
+        _tell_folders(frame, [*state.folders, INBOX] if keeps and state.folders else state.folders)
     if state.seen and not frame.replied:
         frame.host.duplicates.remember(state.seen)
 
@@ -100,5 +103,5 @@ def _tell_folders(frame: Frame, folders: list[str]) -> None:
     name, message = frame.settings.fileinto_header, frame.host.message
     if message is not None and message.header(name):
         frame.host.edits.delete_header(name)
-    for folder in dict.fromkeys(folders):
+    for folder in dict.fromkeys(INBOX if each.upper() == INBOX else each for each in folders):
         frame.host.edits.add_header(name, written(folder))

@@ -40,6 +40,8 @@ class Values(Cursor):
                 self._report(errors.call_as_argument(self._span(token), has_values=self._has_values))
                 self._skip_arguments()
                 is_cut = True
+                if arguments and isinstance(arguments[-1], nodes.Tag):
+                    del arguments[-1]  # the word may be its value
             else:
                 break
         span = self._between(name, self._last)
