@@ -21,6 +21,7 @@ import uvloop
 
 from config.schema.values import Network
 from proxy.base import log_output
+from proxy.callback.service import CallbackService
 from proxy.modules.smtp_cbv.making import callbacks_of
 from proxy.modules.smtp_cbv.options import SmtpCbvOptions
 from proxy.options.core import CoreOptions
@@ -54,14 +55,21 @@ async def farm(port: str, nameserver: str, rcpt: str, ehlo: str) -> None:
     await asyncio.Event().wait()
 
 
-async def fresh(port: str, nameserver: str, store: str, count: str) -> None:
-    """Ask `count` exchangers, each for the first time, on one core; then about one address again and again."""
-    os.sched_setaffinity(0, {max(os.sched_getaffinity(0))})
-    options = SmtpCbvOptions(port=int(port), allow_networks=(_network(LOOPBACK),), store=parse_store_url(store))
+def callbacks_at(port: str, nameserver: str, store: str) -> CallbackService:
+    """Return callbacks that ask the farm."""
+    options = SmtpCbvOptions(
+        port=int(port), allow_networks=(_network(LOOPBACK),), store=parse_store_url(store), max_probes=10_000
+    )
     core = CoreOptions.model_construct(
         esmtp_listener=(), nameservers=(f"127.0.0.1:{nameserver}",), hostname="ringback.test"
     )
-    callbacks = callbacks_of(options, core)
+    return callbacks_of(options, core)
+
+
+async def fresh(port: str, nameserver: str, store: str, count: str) -> None:
+    """Ask `count` exchangers, each for the first time, on one core; then about one address again and again."""
+    os.sched_setaffinity(0, {max(os.sched_getaffinity(0))})
+    callbacks = callbacks_at(port, nameserver, store)
     verify, numbers = callbacks.verifier.verify, iter(range(int(count)))
     verdicts: Counter[str] = Counter()
 

@@ -9,7 +9,6 @@ from config.schema.values import DomainPatterns, Network
 from proxy.callback.cache import CallbackCache
 from proxy.callback.limits.budgets import Breakers, Neighbour, Storms
 from proxy.callback.manner import ProbeSettings
-from proxy.callback.observer import NOBODY, Observer
 from proxy.callback.resolve import ExchangerFinder, ExchangerHost
 from proxy.store.base import Store
 
@@ -56,12 +55,3 @@ class Around:
     leases: bool = True
     """Whether other processes ask by the same store, so that each probe needs a lock there. If one of them dies, its
     questions wait until its locks expire."""
-
-
-@dataclass(frozen=True, slots=True)
-class Asker:
-    """On whose behalf a question is asked: whose budget pays, which session the log names, who watches."""
-
-    client: str = ""
-    session: str = ""
-    observer: Observer = NOBODY

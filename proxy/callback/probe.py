@@ -8,9 +8,8 @@ from __future__ import annotations
 
 import secrets
 import socket
-from collections.abc import AsyncIterator, Sequence
-from contextlib import AbstractAsyncContextManager, asynccontextmanager
-from dataclasses import replace
+from collections.abc import Sequence
+from contextlib import AbstractAsyncContextManager
 from typing import Protocol
 
 from proxy.callback.classify import Judgement, alike
@@ -125,8 +124,10 @@ class _Visit:
         """Recipients that it rejected as unknown in this conversation, or may have rejected: its answer is missing."""
         senders = tuple(dict.fromkeys(each for each in (question.sender, manner.fallback) if each))
         self._said = Said(question.address, manner.helo, senders)
-        self._about = CallbackVerdict(Status.TRANSIENT, "connect", "", "connect", exchanger=exchanger)
-        """What is known about the conversation so far."""
+        self._exchanger = exchanger
+        self.address = ""
+        """The exchanger's address that was talked to; empty if none was."""
+        self._tls = self._catchall = self._null_refused = False
 
     def _found(
         self, judgement: Judgement, stage: str, code: int, text: str, answer: Reply | None = None
@@ -135,15 +136,10 @@ class _Visit:
         status, reason = judgement
         words = words_of(answer.lines) if answer is not None else text
         listed = bool(code) and status is not Status.PASS and self._manner.classifier.is_block(words, self._said)
-        return replace(
-            self._about,
-            status=status, reason=reason, text=printable_text(text), stage=stage, code=code, listed=listed,
+        return CallbackVerdict(
+            status, reason, printable_text(text), stage, code, self._exchanger, self.address,
+            0.0, self._tls, self._catchall, self._null_refused, listed,
         )  # fmt: skip
-
-    @property
-    def address(self) -> str:
-        """The exchanger's address that was talked to; empty if none was."""
-        return self._about.address
 
     # ------------------------------------------------------------ up to EHLO
 
@@ -163,7 +159,7 @@ class _Visit:
             self.admitted += [] if paid else [address]
             return True
         why = _NOT_ASKED[self._refusal]
-        self._observer.note("passed_over", host=self._about.exchanger, address=address, why=why)
+        self._observer.note("passed_over", host=self._exchanger, address=address, why=why)
         return False
 
     def _not_admitted(self) -> _Turned:
@@ -182,10 +178,10 @@ class _Visit:
         try:
             wire = await self._greeted(addresses, tls)
         except TlsFailed as failed:
-            if not await self._may_connect(self._about.address, again=True):
+            if not await self._may_connect(self.address, again=True):
                 raise self._not_admitted() from None
             try:
-                wire = await self._greeted([self._about.address], IN_THE_CLEAR)
+                wire = await self._greeted([self.address], IN_THE_CLEAR)
             except _Turned as turned:
                 if turned.verdict.status is Status.TRANSIENT and not turned.verdict.code:  # the server did not speak
                     raise self._turned("tls", str(failed)) from None
@@ -195,7 +191,7 @@ class _Visit:
             raise _Turned(self._found((Status.ERROR, "loop"), "ehlo", 0, "its mail exchanger has our own name"))
         secured = wire.transport.get_extra_info("ssl_object")
         if secured is not None:
-            self._about = replace(self._about, tls=True)
+            self._tls = True
             self._observer.note("tls", version=secured.version())
         return wire
 
@@ -214,14 +210,14 @@ class _Visit:
         except Unreached as error:
             raise self._turned("connect", str(error)) from None
         except BaseException:
-            self._about = replace(self._about, address=address)
+            self.address = address
             raise
-        self._about = replace(self._about, address=address)
+        self.address = address
         return wire
 
     async def _fastest(self, addresses: Sequence[str]) -> tuple[str, socket.socket]:
         """Return the address that accepted a connection first, and its socket."""
-        host, port = self._about.exchanger, self._manner.port
+        host, port = self._exchanger, self._manner.port
         self._observer.note("connecting", host=host, addresses=tuple(addresses))
         try:
             reached = await reach([(address, port) for address in addresses], CONNECT_SECONDS, self._manner.bind)
@@ -253,16 +249,26 @@ class _Visit:
 
     async def _converse(self, wire: Wire) -> tuple[CallbackVerdict, bool]:
         """Ask, say QUIT, and return the verdict and whether it is decisive."""
-        async with _polite(wire):
-            try:
-                verdict, decisive = await self._ask(wire)
-            except (WireBroken, TimeoutError) as error:
-                if wire.garbled:
-                    return self._found((Status.ERROR, "protocol"), "rcpt", 0, str(error)), False
-                return self._found((Status.TRANSIENT, "timeout"), "rcpt", 0, str(error) or "timeout"), False
+        try:
+            verdict, decisive = await self._ask(wire)
+        except (WireBroken, TimeoutError) as error:
+            await self._leave(wire)
+            if wire.garbled:
+                return self._found((Status.ERROR, "protocol"), "rcpt", 0, str(error)), False
+            return self._found((Status.TRANSIENT, "timeout"), "rcpt", 0, str(error) or "timeout"), False
+        except BaseException:
+            wire.abort("given up")
+            raise
+        await self._leave(wire)
         if wire.garbled:  # extra data arrived: replies can no longer be matched to commands
             return self._found((Status.ERROR, "protocol"), "rcpt", verdict.code, verdict.text), False
         return verdict, decisive
+
+    @staticmethod
+    async def _leave(wire: Wire) -> None:
+        """Say QUIT, unless the peer no longer answers."""
+        if wire.broken is None:
+            await wire.quit(QUIT_SECONDS)
 
     async def _ask(self, wire: Wire) -> tuple[CallbackVerdict, bool]:
         question, manner = self._question, self._manner
@@ -271,13 +277,13 @@ class _Visit:
             return self._found((Status.FAIL, "no_smtputf8"), "ehlo", 0, text), True
         mail = await self._mail(wire, question.sender)
         if mail.permanent and mail.code != 421 and not question.sender and manner.fallback:
-            self._about = replace(self._about, null_refused=True)
+            self._null_refused = True
             mail = await self._mail(wire, manner.fallback)
         if not mail.accepted:
             return self._mail_refused(mail)
         rcpt = await self._rcpt(wire, question.address)
         if self._may_be_about_null_sender(rcpt):
-            self._about = replace(self._about, null_refused=True)
+            self._null_refused = True
             reset = await wire.ask(b"RSET\r\n", REPLY_SECONDS)
             if reset.accepted and (await self._mail(wire, manner.fallback)).accepted:
                 rcpt = await self._rcpt(wire, question.address)
@@ -299,7 +305,7 @@ class _Visit:
         return reply
 
     def _may_be_about_null_sender(self, rcpt: Reply) -> bool:
-        if self._question.sender or not self._manner.fallback or self._about.null_refused:
+        if self._question.sender or not self._manner.fallback or self._null_refused:
             return False
         return self._manner.classifier.is_about_null_sender(rcpt, self._said)
 
@@ -308,7 +314,7 @@ class _Visit:
         judgement = self._manner.classifier.sender(mail)
         null = not self._question.sender
         if judgement == (Status.ERROR, "mail_refused") and null:
-            self._about = replace(self._about, null_refused=True)
+            self._null_refused = True
             judgement = (self._manner.null_refused, "mail_refused")
         return self._found(judgement, "mail", mail.code, mail.text, mail), mail.permanent
 
@@ -325,20 +331,8 @@ class _Visit:
         random = await self._rcpt(wire, nobody)
         self.unknown += 1
         if rcpt.accepted and random.accepted:
-            self._about = replace(self._about, catchall=True)
+            self._catchall = True
             return Status.PASS, "catchall"
         if judgement[0] is Status.FAIL and alike(rcpt, address, random, nobody):
             return Status.ERROR, "policy"
         return judgement
-
-
-@asynccontextmanager
-async def _polite(wire: Wire) -> AsyncIterator[None]:
-    """Send QUIT at the end, unless the peer no longer answers or we were cancelled."""
-    try:
-        yield
-    except BaseException:
-        wire.abort("given up")
-        raise
-    if wire.broken is None:
-        await wire.quit(QUIT_SECONDS)

@@ -12,6 +12,7 @@ import random
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 
+from config.base.deadlines import Within
 from config.base.domains import normal_domain
 from config.base.ip import any_holds, read_address
 from config.schema.values import Network
@@ -149,7 +150,7 @@ class ExchangerFinder:
         """
         observer = search.observer
         try:
-            async with asyncio.timeout_at(search.ends):
+            with Within(search.ends - asyncio.get_running_loop().time()):
                 for host in dict.fromkeys(hosts):
                     await self._look_up(host, search)
         except TimeoutError:

@@ -10,14 +10,15 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import Callable, Coroutine, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import Any
 
 from cachetools import TTLCache
 
+from config.base.deadlines import Within
 from proxy.base.log import get_logger, is_observed, printable
 from proxy.base.tasks import TaskOwner, spawn
-from proxy.callback.around import Around, Asker, CallbackLimits
+from proxy.callback.around import Around, CallbackLimits
 from proxy.callback.cache import CallbackCache
 from proxy.callback.limits.gate import ProbeLimiter, Visitor, turned_us_away
 from proxy.callback.lives import CATCHALL_SECONDS, NO_PROBE_SECONDS, NULL_REFUSED_SECONDS
@@ -28,6 +29,7 @@ from proxy.callback.probe import ask
 from proxy.callback.question import NoCandidate, Question, question_of
 from proxy.callback.resolve import ExchangerHost
 from proxy.callback.verdict import CallbackVerdict, Status
+from proxy.callback.waiting import Asker, Asking, Told, Waiting
 from proxy.callback.withheld import (
     CATCHALL,
     CLIENT_THROTTLED,
@@ -49,18 +51,11 @@ log = get_logger()
 POLL_SECONDS = 0.25
 """How often to check whether another machine's probe has finished."""
 
+_TIMES = CALLBACK_TIME.table()
 _MOST_REFRESHED = 16_384
 
 TURNED_AWAY_MOST = 3
 """After this many breakers opened in a row, a domain is not probed for a day."""
-
-
-@dataclass(frozen=True, slots=True)
-class _Asking:
-    """A probe in flight, and the client network that it was started for."""
-
-    task: asyncio.Task[CallbackVerdict]
-    client: str
 
 
 Finding = Callable[[Question, str, CallbackVerdict], None]
@@ -73,7 +68,7 @@ class CallbackVerifier:
     def __init__(self, around: Around, limits: CallbackLimits, *, sender: str = "") -> None:
         """`sender` is used in MAIL FROM unless a call names another; empty means the null sender."""
         self._around, self._limits, self._sender = around, limits, said_by(sender)
-        self._in_flight: dict[Question, _Asking] = {}
+        self._in_flight: dict[Question, Asking] = {}
         self._refreshed: TTLCache[str, None] = TTLCache(
             _MOST_REFRESHED, around.cache.lives.transient, timer=around.cache.now
         )
@@ -167,35 +162,29 @@ class CallbackVerifier:
 
     async def find(self, question: Question, asker: Asker) -> CallbackVerdict:
         """Return the verdict on a question that memory does not answer, or `pending` after the longest wait."""
+        answer: asyncio.Future[CallbackVerdict] = asyncio.get_running_loop().create_future()
+        waiting = self.wait(question, asker, lambda verdict: None if answer.done() else answer.set_result(verdict))
         try:
-            async with asyncio.timeout(self._limits.wait):
-                return await self._joined(question, asker)
-        except TimeoutError:
-            return PENDING
+            return await answer
+        finally:
+            waiting.leave()
 
-    async def _joined(self, question: Question, asker: Asker) -> CallbackVerdict:
-        """Wait for the probe in flight, or start one. If another client was throttled, this one tries for itself."""
-        while (asking := self._in_flight.get(question)) is not None and asking.client != asker.client:
-            await asyncio.wait((asking.task,))
-            if asking.task.cancelled():
-                return PENDING
-            verdict = asking.task.result()
-            if verdict.reason != "client_throttled":
-                return verdict
-        probe = asking.task if asking is not None else self._begin(question, asker)
-        await asyncio.wait((probe,))
-        return probe.result() if not probe.cancelled() else PENDING
+    def wait(self, question: Question, asker: Asker, told: Told) -> Waiting:
+        """Call `told` with what `find` would return, once."""
+        return Waiting(question, asker, self._asking, self._limits.wait, told)
 
-    def _begin(self, question: Question, asker: Asker) -> asyncio.Task[CallbackVerdict]:
+    def _asking(self, question: Question, asker: Asker) -> Asking:
+        """Return the probe in flight, or start one."""
+        return self._in_flight.get(question) or self._begin(question, asker)
+
+    def _begin(self, question: Question, asker: Asker) -> Asking:
         return self._fly(question, asker.client, self._remembered_or_found(question, asker))
 
-    def _fly(
-        self, question: Question, client: str, work: Coroutine[Any, Any, CallbackVerdict]
-    ) -> asyncio.Task[CallbackVerdict]:
+    def _fly(self, question: Question, client: str, work: Coroutine[Any, Any, CallbackVerdict]) -> Asking:
         answering = self._answer(question, client, work)
         probe = spawn(answering, name=f"probe {printable(question.address, 64)}", owner=self._owner)
-        self._in_flight[question] = _Asking(probe, client)
-        return probe
+        asking = self._in_flight[question] = Asking(probe, client)
+        return asking
 
     def _refresh(self, question: Question, asker: Asker) -> None:
         """Probe an ageing pass again in the background; the caller already has the cached answer."""
@@ -222,7 +211,7 @@ class CallbackVerifier:
     async def _guarded(self, question: Question, work: Coroutine[Any, Any, CallbackVerdict]) -> CallbackVerdict:
         """Bound the work; an unexpected failure becomes an `error` verdict, which is not cached."""
         try:
-            async with asyncio.timeout(self._limits.timeout + 1.0):
+            with Within(self._limits.timeout + 1.0):
                 return await work
         except TimeoutError:
             return PENDING
@@ -294,8 +283,8 @@ class CallbackVerifier:
         began = time.monotonic()
         recorder = Recorder() if asker.observer is NOBODY and is_observed("probe_dialogue") else None
         verdict = await self._within_deadline(question, asker.client, recorder or asker.observer)
-        verdict = replace(verdict, seconds=round(time.monotonic() - began, 3))
-        observe(CALLBACK_TIME, CALLBACK_TIME.at(verdict.status.value), verdict.seconds)
+        verdict = _timed(verdict, round(time.monotonic() - began, 3))
+        observe(CALLBACK_TIME, _TIMES[verdict.status.value], verdict.seconds)
         self._note(question, verdict, asker.client)
         await self._learn(question, verdict)
         named = {"session": asker.session} if asker.session else {}
@@ -324,7 +313,7 @@ class CallbackVerifier:
         around = self._around
         visitor = Visitor(self._doorkeeper, client)
         try:
-            async with asyncio.timeout(self._limits.timeout):
+            with Within(self._limits.timeout):
                 async with visitor.look_up():
                     hosts = await around.finder.find(question.domain, observer)
                 if not around.finder.is_routed(question.domain):
@@ -393,3 +382,12 @@ class CallbackVerifier:
     async def close(self) -> None:
         """Cancel the probes in flight: no caller waits for them any more."""
         await self._owner.cancel()
+
+
+def _timed(verdict: CallbackVerdict, seconds: float) -> CallbackVerdict:
+    """Return a fresh verdict with the seconds that it took: it may be one that all share."""
+    v = verdict
+    return CallbackVerdict(
+        v.status, v.reason, v.text, v.stage, v.code, v.exchanger, v.address,
+        seconds, v.tls, v.catchall, v.null_refused, v.listed,
+    )  # fmt: skip

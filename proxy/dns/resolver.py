@@ -9,7 +9,9 @@ together. Sources: RFC 5321 section 5.1, RFC 7505, RFC 2308.
 from __future__ import annotations
 
 import asyncio
+import re
 import socket
+import time
 from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import dataclass
@@ -21,6 +23,7 @@ import dns.exception
 import dns.name
 import pycares
 
+from config.base.deadlines import Within
 from config.base.domains import a_labels
 from config.base.ip import read_address
 from proxy.dns import stub
@@ -220,22 +223,23 @@ class Resolver:
 
     async def _answer(self, name: str, record_type: str, only: Nameserver | None = None) -> StubAnswer:
         """Return a clear answer to one question; the name server follows CNAMEs."""
-        wire_name = _query_name(name)
+        queried = name.lower() if _PLAIN_NAME.fullmatch(name) else _query_name(name).to_text(omit_final_dot=True)
         began = asyncio.get_running_loop().time()
         ends = began + QUERY_SECONDS
-        if only is None and (values := await self._by_cares(wire_name, record_type, ends)):
+        if only is None and (values := await self._by_cares(queried, record_type)):
             answer = StubAnswer("SUCCESS", tuple(values[:MOST_RECORDS]), partial=len(values) > MOST_RECORDS)
         else:
-            answer = await self._second_opinion(wire_name, record_type, ends, (only,) if only else None)
+            answer = await self._second_opinion(_query_name(name), record_type, ends, (only,) if only else None)
         _count(record_type, answer, asyncio.get_running_loop().time() - began)
         _raise_where_none(name, answer)
         return answer
 
-    async def _by_cares(self, name: dns.name.Name, record_type: str, ends: float) -> list[Value]:
+    async def _by_cares(self, name: str, record_type: str) -> list[Value]:
         """Return the records that c-ares finds in time; nothing else that it says counts."""
         try:
-            async with asyncio.timeout_at(min(ends, asyncio.get_running_loop().time() + _TRY_SECONDS)), self._places:
-                result = await self._channel.query_dns(name.to_text(omit_final_dot=True), record_type)
+            with Within(_TRY_SECONDS):
+                async with self._places:
+                    result = await self._channel.query_dns(name, record_type)
         except (aiodns.error.DNSError, TimeoutError):
             return []
         return _of_the_name(result.answer, name, aiodns.query_type_map[record_type])
@@ -260,6 +264,10 @@ class Resolver:
 
 
 # ---------------------------------------------------------------- names and servers
+
+
+_PLAIN_NAME = re.compile(r"(?=.{1,253}\Z)(?:[A-Za-z0-9_-]{1,63}\.)*[A-Za-z0-9_-]{1,63}")
+"""A name that is queried as it is. Almost all are; to parse one and write it again takes 70 calls."""
 
 
 def _query_name(name: str) -> dns.name.Name:
@@ -299,7 +307,23 @@ def _system_servers() -> Sequence[Nameserver]:
 
 
 def has_ipv4_route() -> bool:
-    """Whether this machine has a route to a public IPv4 address; no packet is sent."""
+    """Whether this machine has, or had a second ago, a route to a public IPv4 address; no packet is sent."""
+    now = time.monotonic()
+    if now >= _Route.until:
+        _Route.exists, _Route.until = _looked_up_route(), now + _ROUTE_SECONDS
+    return _Route.exists
+
+
+class _Route:
+    """What was found last: each probe needs it twice."""
+
+    exists, until = True, 0.0
+
+
+_ROUTE_SECONDS = 1.0
+
+
+def _looked_up_route() -> bool:
     try:
         with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as sock:
             return sock.connect_ex(("198.41.0.4", PORT)) == 0  # a.root-servers.net; a UDP connect sends no packet
@@ -310,7 +334,7 @@ def has_ipv4_route() -> bool:
 # ---------------------------------------------------------------- answers
 
 
-def _of_the_name(answer: Sequence[Any], name: dns.name.Name, wanted: int) -> list[Value]:
+def _of_the_name(answer: Sequence[Any], name: str, wanted: int) -> list[Value]:
     """Return the data of the records that belong to the name, or to the target of its aliases.
 
     c-ares trusts everything in the answer section.
@@ -319,7 +343,7 @@ def _of_the_name(answer: Sequence[Any], name: dns.name.Name, wanted: int) -> lis
     aliases = {
         _owner(record): _owner_text(record.data.cname) for record in answer if record.type == pycares.QUERY_TYPE_CNAME
     }
-    asked = _owner_text(name.to_text())
+    asked = _owner_text(name)
     for _ in range(stub.MOST_ALIASES):
         if asked not in aliases:
             break
@@ -369,14 +393,18 @@ def _text(value: Value) -> str:
     return value.decode("utf-8", "backslashreplace") if isinstance(value, bytes) else value
 
 
+_QUERIES = {kind: QUERIES.table(kind) for kind in RECORD.values}
+_QUERY_TIMES = QUERY_TIME.table()
+
+
 def _count(record_type: str, answer: StubAnswer, seconds: float) -> None:
     kind = record_type if record_type in RECORD.values else OTHER
     if answer.unclear:
         result = "timeout" if answer.status == "TIMEOUT" else "servfail"
     else:
         result = "nxdomain" if answer.status == "NXDOMAIN" else "ok" if answer.records else "nodata"
-    BOOK.counts[QUERIES.at(kind, result)] += 1
-    observe(QUERY_TIME, QUERY_TIME.at(kind), seconds)
+    BOOK.counts[_QUERIES[kind][result]] += 1
+    observe(QUERY_TIME, _QUERY_TIMES[kind], seconds)
 
 
 def _raise_where_none(name: str, answer: StubAnswer) -> None:

@@ -13,6 +13,7 @@ import time
 from dataclasses import dataclass
 from itertools import count
 
+from config.base.deadlines import Within
 from proxy.base.log import get_logger
 from proxy.callback.memory import VerdictMemory
 from proxy.callback.observer import NOBODY, Observer
@@ -138,7 +139,7 @@ class KeeperClient:
         waiting = self._waiting[ask.number] = _Waiting(ask, self._loop.create_future(), key)
         self._reach.send(ask)
         try:
-            async with asyncio.timeout(self._wait + GRACE_SECONDS):
+            with Within(self._wait + GRACE_SECONDS):
                 return await waiting.answer
         except TimeoutError:
             self._note_silence()

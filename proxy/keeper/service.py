@@ -5,14 +5,15 @@ from __future__ import annotations
 import asyncio
 import socket
 from collections.abc import Sequence
+from functools import partial
 from typing import Any
 
 from proxy.base.log import get_logger
 from proxy.base.tasks import TaskOwner, spawn
-from proxy.callback.around import Asker
 from proxy.callback.question import Question
 from proxy.callback.verdict import CallbackVerdict
 from proxy.callback.verifier import CallbackVerifier
+from proxy.callback.waiting import Asker
 from proxy.callback.withheld import SILENT
 from proxy.counting.memory import MemoryCounting
 from proxy.keeper.counters import Counters, Owning
@@ -151,17 +152,14 @@ class KeeperService:
             question = ask.asked.question
             verdict = verifier.remembered(question, ask.client, ask.session)
             if verdict is not None:
-                self._answer(verifier, link, ask, question, verdict)
+                self._answer(verifier, link, ask.number, question, verdict)
             else:
-                spawn(self._find(verifier, link, ask, question), name=f"question {ask.number}", owner=self._owner)
-
-    async def _find(self, verifier: CallbackVerifier, link: Link[Ask], ask: Ask, question: Question) -> None:
-        verdict = await verifier.find(question, Asker(ask.client, ask.session))
-        self._answer(verifier, link, ask, question, verdict)
+                told = partial(self._answer, verifier, link, ask.number, question)
+                verifier.wait(question, Asker(ask.client, ask.session), told)
 
     @staticmethod
     def _answer(
-        verifier: CallbackVerifier, link: Link[Ask], ask: Ask, question: Question, verdict: CallbackVerdict
+        verifier: CallbackVerifier, link: Link[Ask], number: int, question: Question, verdict: CallbackVerdict
     ) -> None:
         held = verifier.cache.held_of(question)
-        link.send(Answer(ask.number, held, None if held is not None and verdict.cached else Told.of(verdict)))
+        link.send(Answer(number, held, None if held is not None and verdict.cached else Told.of(verdict)))

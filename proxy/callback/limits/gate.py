@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Sequence
-from contextlib import AbstractAsyncContextManager, asynccontextmanager
-from dataclasses import dataclass
+from collections.abc import Sequence
 
 from proxy.callback.limits.budgets import Breakers, Neighbour, network_of, operator_of
 from proxy.callback.manner import ProbeSettings
@@ -15,6 +13,12 @@ from proxy.dns.resolver import MOST_AT_ONCE
 _TURNED_AWAY = frozenset({"busy", "refused_us"})
 """Reasons to leave an exchanger alone, whatever its reply text."""
 
+
+LineOf = tuple[str, int, str]
+"""A line's name, how many places there are, and the reason to give to who waited in vain."""
+
+_EVERYBODY = ""
+"""The line for all places."""
 
 _LEAST_PLACES = 2
 """Least places of a client's network at one exchanger: one slow answer must not delay its next mail."""
@@ -33,8 +37,7 @@ class ProbeLimiter:
     ) -> None:
         """Start with an empty queue. `most` limits the conversations at once."""
         self._manner, self._neighbour, self._breakers = manner, neighbour, breakers
-        self._most, self._probes = most, asyncio.Semaphore(most)
-        self._most_per_exchanger = most_per_exchanger
+        self._most, self._most_per_exchanger = most, most_per_exchanger
         self._lines: dict[str, _Line] = {}
 
     async def admits(self, address: str, *, paid: bool, client: str) -> str | None:
@@ -67,48 +70,65 @@ class ProbeLimiter:
         elif verdict.stage in {"mail", "rcpt"} and verdict.code:
             self._breakers.good(verdict.address)
 
-    @asynccontextmanager
-    async def look_up(self, client: str) -> AsyncIterator[None]:
-        """Wait until the client's network is below its share of the concurrent DNS queries."""
+    def lines_for_names(self, client: str) -> tuple[LineOf, ...]:
+        """Return the line in which DNS queries for a client's network wait."""
         percent = self._neighbour.share
         if not client or percent >= 100:
-            yield
-            return
-        async with self._line(f"{operator_of(client)} dns", max(_LEAST_PLACES, MOST_AT_ONCE * percent // 100)):
-            yield
+            return ()
+        return ((f"{operator_of(client)} dns", max(_LEAST_PLACES, MOST_AT_ONCE * percent // 100), "client_throttled"),)
 
-    @asynccontextmanager
-    async def share(self, address: str, client: str) -> AsyncIterator[None]:
-        """Wait until the client's network is below its share of the places at one address, and of all places."""
-        percent = self._neighbour.share
+    def lines_at(self, address: str, client: str) -> tuple[LineOf, ...]:
+        """Return the lines for a conversation, in order.
+
+        First come the shares that the client's network has of the places at the address, and of all places; then the
+        address; last all places, so that a slow exchanger blocks no other.
+        """
+        percent, most = self._neighbour.share, self._most_per_exchanger
+        everywhere = (_EVERYBODY, self._most, "busy_here")
         if not client or percent >= 100:
-            yield
-            return
-        network = operator_of(client)
-        limits = self._most_per_exchanger, self._most
-        at_address, at_all = (max(_LEAST_PLACES, most * percent // 100) for most in limits)
-        async with self._line(f"{network} {address}", at_address), self._line(network, at_all):
-            yield
+            return (address, most, "busy_here"), everywhere
+        network, why = operator_of(client), "client_throttled"
+        return (
+            (f"{network} {address}", max(_LEAST_PLACES, most * percent // 100), why),
+            (network, max(_LEAST_PLACES, self._most * percent // 100), why),
+            (address, most, "busy_here"),
+            everywhere,
+        )
 
-    @asynccontextmanager
-    async def place(self, address: str) -> AsyncIterator[None]:
-        """Wait for a place at one address, then for one of all places, so that a slow exchanger blocks no other."""
-        async with self._line(address, self._most_per_exchanger), self._probes:
-            yield
-
-    @asynccontextmanager
-    async def _line(self, name: str, most: int) -> AsyncIterator[None]:
+    async def enter(self, name: str, most: int) -> None:
+        """Wait in a line until it has a place."""
         line = self._lines.get(name)
         if line is None:
-            line = self._lines[name] = _Line(asyncio.Semaphore(most))
-        line.users += 1
+            line = self._lines[name] = _Line(most)
+        if line.free and not line.waiting:
+            line.free -= 1
+            return
+        place = asyncio.get_running_loop().create_future()
+        line.waiting.append(place)
         try:
-            async with line.places:
-                yield
-        finally:
-            line.users -= 1
-            if not line.users:
-                del self._lines[name]
+            await place
+        except BaseException:
+            if place.cancelled():
+                line.waiting.remove(place)
+                self._forget_if_unused(name, line)
+            else:
+                self.leave(name)  # it got the place when it was being cancelled
+            raise
+
+    def leave(self, name: str) -> None:
+        """Give the place to the next one who waits."""
+        line = self._lines[name]
+        for place in line.waiting:
+            if not place.done():
+                line.waiting.remove(place)
+                place.set_result(None)
+                return
+        line.free += 1
+        self._forget_if_unused(name, line)
+
+    def _forget_if_unused(self, name: str, line: _Line) -> None:
+        if line.free == line.most and not line.waiting:
+            del self._lines[name]
 
 
 class Visitor:
@@ -117,13 +137,14 @@ class Visitor:
     def __init__(self, doorkeeper: ProbeLimiter, client: str = "") -> None:
         """Prepare a question for a client's network."""
         self._doorkeeper, self._client = doorkeeper, client
-        self._waits_for = ""
+        self.waits_for = ""
+        """The reason to give if the time is up now."""
         self._served = False
 
     @property
     def waited_for(self) -> str:
         """Return the reason if it waited and no exchanger was asked. That says nothing about the exchanger."""
-        return "" if self._served else self._waits_for
+        return "" if self._served else self.waits_for
 
     async def admits(self, address: str, *, paid: bool) -> str | None:
         """As `ProbeLimiter.admits`."""
@@ -135,30 +156,49 @@ class Visitor:
         """As `ProbeLimiter.heard`."""
         await self._doorkeeper.heard(verdict, address, admitted, unknown, self._client)
 
-    @asynccontextmanager
-    async def look_up(self) -> AsyncIterator[None]:
-        """As `ProbeLimiter.look_up`: a domain whose name servers do not answer holds a place for seconds."""
-        self._waits_for = "client_throttled"
-        async with self._doorkeeper.look_up(self._client):
-            self._waits_for = ""
-            yield
+    def look_up(self) -> Places:
+        """Wait as `lines_for_names` says: a domain whose name servers do not answer holds a place for seconds."""
+        return Places(self, self._doorkeeper, self._doorkeeper.lines_for_names(self._client), "")
 
-    def place(self, address: str) -> AbstractAsyncContextManager[None]:
-        """As `ProbeLimiter.place`."""
-        return self._place(address)
-
-    @asynccontextmanager
-    async def _place(self, address: str) -> AsyncIterator[None]:
-        self._waits_for = "client_throttled"
-        async with self._doorkeeper.share(address, self._client):
-            self._waits_for = "busy_here"
-            async with self._doorkeeper.place(address):
-                yield
+    def place(self, address: str) -> Places:
+        """Wait as `lines_at` says."""
+        return Places(self, self._doorkeeper, self._doorkeeper.lines_at(address, self._client), "busy_here")
 
 
-@dataclass(slots=True)
+class Places:
+    """Waits in some lines, one after the other, and holds its places in all of them to the end."""
+
+    __slots__ = ("_after", "_doorkeeper", "_held", "_lines", "_visitor")
+
+    def __init__(self, visitor: Visitor, doorkeeper: ProbeLimiter, lines: Sequence[LineOf], after: str) -> None:
+        """Begin when entered; `after` is the reason from then on."""
+        self._visitor, self._doorkeeper, self._lines, self._after = visitor, doorkeeper, lines, after
+        self._held = 0
+
+    async def __aenter__(self) -> None:
+        try:
+            for name, most, why in self._lines:
+                self._visitor.waits_for = why
+                await self._doorkeeper.enter(name, most)
+                self._held += 1
+        except BaseException:
+            self._leave()
+            raise
+        self._visitor.waits_for = self._after
+
+    async def __aexit__(self, *_: object) -> None:
+        self._leave()
+
+    def _leave(self) -> None:
+        for name, _, _ in reversed(self._lines[: self._held]):
+            self._doorkeeper.leave(name)
+
+
 class _Line:
-    """The probes at one address, and those that wait for it."""
+    """The places at one address, and those who wait for one."""
 
-    places: asyncio.Semaphore
-    users: int = 0
+    __slots__ = ("free", "most", "waiting")
+
+    def __init__(self, most: int) -> None:
+        self.most = self.free = most
+        self.waiting: list[asyncio.Future[None]] = []

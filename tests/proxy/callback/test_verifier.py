@@ -7,6 +7,7 @@ import asyncio
 import pytest
 from structlog.testing import capture_logs
 
+from proxy.callback.limits.gate import Visitor
 from proxy.callback.verdict import Status
 from proxy.mail.address import path_of
 from tests.support.callbacks import ALICE, Callbacks, Clock, question, running, verifying
@@ -260,7 +261,7 @@ async def test_who_waits_in_line_for_too_long_hears_transient_and_no_packet_is_s
         Exchanger() as exchanger,
         verifying(exchanger, most_probes_per_exchanger=1, timeout=0.3) as verifier,
     ):
-        async with verifier._doorkeeper.place(exchanger.address):
+        async with Visitor(verifier._doorkeeper).place(exchanger.address):
             verdict = await verifier.verify(ALICE)
         assert (verdict.status, verdict.reason, exchanger.dialogues) == (Status.TRANSIENT, "busy_here", [])
         assert verifier._doorkeeper._lines == {}

@@ -437,7 +437,7 @@ async def test_a_turn_that_never_came_says_nothing_of_the_exchanger_and_is_not_r
 ) -> None:
     async with Exchanger() as exchanger, verifying(exchanger, timeout=0.3, **limits) as verifier:
         elsewhere = exchanger.address if "most_probes" not in limits else "192.0.2.9"
-        async with verifier._doorkeeper.place(elsewhere):
+        async with Visitor(verifier._doorkeeper).place(elsewhere):
             assert await reason(verifier, ALICE) == (Status.TRANSIENT, "busy_here")
         assert (exchanger.dialogues, await verifier.cache.count()) == ([], 0)
         assert await reason(verifier, ALICE) == (Status.PASS, "accepted")
