@@ -6,7 +6,7 @@ from sieve.functions.headers import addresses_in
 from sieve.library import Counts, sieve_function
 from sieve.message.addresses import AddressPart, mailboxes, part_of
 from sieve.message.encoded_words import decoded_words
-from sieve.message.spelling import canonical_in_field
+from sieve.message.spelling import canonical_in_field, unquoted
 from sieve.phases import Need
 from sieve.rfc5228.checking import ADDRESS_FIELDS
 from sieve.run import reasons
@@ -14,6 +14,8 @@ from sieve.run.content import judged
 from sieve.run.patience import Soon
 from sieve.run.runtime import Frame
 from sieve.run.values import ScriptError, as_whole
+
+_AS_WRITTEN = frozenset({AddressPart.ALL, AddressPart.DOMAIN})
 
 
 def positive(number: str) -> int:
@@ -70,8 +72,14 @@ def _addresses(body: str, part: AddressPart) -> tuple[str, ...]:
     if part is AddressPart.ALL:
         return addresses_in((body,), part) or ("",)
     written = [(address, address.rpartition("@")) for _, address in mailboxes(body)]
-    parts = [part_of(canonical_in_field(address), part) for address, (local, _, domain) in written if local and domain]
+    parts = [_part(canonical_in_field(address), part) for address, (local, _, domain) in written if local and domain]
     return tuple([address for address in parts if address is not None])
+
+
+def _part(address: str, part: AddressPart) -> str | None:
+    """Return a part of an address. Quotes are not part of what they quote (RFC 5322, 3.2.4)."""
+    found = part_of(address, part)
+    return found if found is None or part in _AS_WRITTEN else unquoted(found)
 
 
 @sieve_function(dialect="rfc5228", needs=Need.HEADERS)
@@ -87,7 +95,7 @@ def envelope(frame: Frame, envelope_part: tuple[str, ...], *, part: AddressPart 
     for name in envelope_part:
         known = {"from": (frame.host.sender,), "to": tuple(frame.host.recipients)}
         addresses += known.get(name.lower(), ())
-    parts = [part_of(address, part) if address else "" for address in addresses]
+    parts = [_part(address, part) if address else "" for address in addresses]
     return tuple(piece for piece in parts if piece is not None)
 
 
