@@ -126,6 +126,7 @@ class PlainHost:
     done: list[str] = field(default_factory=list)
     seen: dict[str, float] = field(default_factory=dict)
     rules: BounceRules = field(default_factory=BounceRules)
+    space: tuple[int, int, int] = (1000, 250, 75)
     links: dict[str, list[str]] = field(default_factory=dict)
     all_lists: Lists = field(default_factory=lambda: Lists(Path("/nonexistent")))
     counting: ScriptCounters = field(default_factory=plain_counters)
@@ -327,7 +328,7 @@ class PlainHost:
         return value.split(",") if value is not None and "," in value else value
 
     async def spool_space(self) -> tuple[int, int, int]:
-        return 1000, 250, 75
+        return self.space
 
     async def bounce_rules(self) -> BounceRules:
         return self.rules

@@ -123,6 +123,8 @@ def host_of(case: Case) -> PlainHost:
     host.all_lists = Lists(folder_of_lists(case), rows=_rows(case), region=Region())
     host.all_lists.declared = session.get("lists", "").split()
     host.rules = _rules(session)
+    total, free, used = map(int, session.get("space", "1000 250 75").split())
+    host.space = total, free, used
     region = host.all_lists.region
     entries = [(key.removeprefix("entry "), *value.split(" ", 1)) for key, value in session.items() if "entry " in key]
     region.write([Entry(name, network, 0.0, reason, "somebody", 0.0) for name, network, reason in entries])
