@@ -28,6 +28,10 @@ class OnlyCounting:
         self._kept: Counting | None = None
         self._meanwhile = MemoryCounting()
         self._owner = TaskOwner("handed over")
+        self.paused: Callable[[], None] = lambda: None
+        """Called when another process counts."""
+        self.resumed: Callable[[], None] = lambda: None
+        """Called when this one counts again."""
         self.ask: Callable[[Operation[Any]], Any] = own.ask
         self.tell: Callable[[Operation[Any]], None] = own.tell
 
@@ -48,6 +52,7 @@ class OnlyCounting:
             self._meanwhile.leases.hold(ALONE, self.local.leases.held_by(self.own.alone))
             self._kept = self._asking(self._meanwhile)
             self.ask, self.tell = self._kept.ask, self._kept.tell
+            self.paused()
 
     def resume(self) -> None:
         """It has failed: count on from what was handed over."""
@@ -56,6 +61,7 @@ class OnlyCounting:
             self.ask, self.tell = self.own.ask, self.own.tell
             self.local.leases.hold(self.own.alone, self._meanwhile.leases.held_by(ALONE))
             spawn(kept.close(), name="close the way to a successor", owner=self._owner)
+            self.resumed()
         self.own.resume()
 
     def connect(self, owner: str) -> None:

@@ -18,6 +18,7 @@ from proxy.base.log import get_logger
 from proxy.base.tasks import TaskOwner, spawn
 from proxy.callback.service import CallbackService
 from proxy.callback.verifier import CallbackVerifier
+from proxy.counting.leases import Leases
 from proxy.counting.memory import MemoryCounting
 from proxy.datasource.sources import Datasources
 from proxy.dns.resolver import Resolver
@@ -190,9 +191,18 @@ class Worker:
         doors = self._calling.doors if self._calling is not None else None
         if self._tenures is None or doors is None or not isinstance(self.counting, OnlyCounting):
             return None
+        if self._rates is not None:
+            self.counting.paused = lambda: self.front.share(self._limits)
+            self.counting.resumed = lambda: self.front.count_alone(self._limits)
         verifier = self.callbacks.verifier if isinstance(self.callbacks, CallbackService) else None
         asks = verifier if isinstance(verifier, CallbackVerifier) else None
         return self._tenures(doors, self.counting, asks)
+
+    def _elsewhere(self) -> Leases | None:
+        """Return where the places of the workers before this one are, if it is the only one and follows them."""
+        doors = self._calling.doors if self._calling is not None else None
+        own = self.counts_itself
+        return own.leases if doors is not None and doors.predecessor and isinstance(own, MemoryCounting) else None
 
     def _services(self, assembly: Assembly) -> Services:
         """Return what the modules of a configuration are built with. All but the configuration is the worker's."""
@@ -295,6 +305,7 @@ class Worker:
             dialogues=Allowance() if is_on(core) else None,
             counting=self.counting,
             shared=self._shared,
+            elsewhere=self._elsewhere(),
             rates=Buckets() if self._rates is None else self._rates,
         )
 

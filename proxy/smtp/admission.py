@@ -10,6 +10,7 @@ from collections import Counter
 from collections.abc import Sequence
 from typing import Protocol
 
+from proxy.counting.leases import Leases
 from proxy.mail.session import Session
 from proxy.smtp.shared import Claim, Rate, SharedLimits
 
@@ -33,6 +34,7 @@ class Counts(Protocol):
     clients: Counter[str]
     connections: int
     shared: SharedLimits | None
+    elsewhere: Leases | None
 
     def client_left(self, network: str) -> None:
         """Count one connection of a client less."""
@@ -74,6 +76,8 @@ class Admission:
     def limit_reached(self, session: Session) -> str:
         """Return the option whose limit of connections is exceeded, or nothing."""
         options, front = session.options, self._front
+        if front.elsewhere is not None:
+            return self._limit_reached_together(session, front.elsewhere)
         most = options.max_connections_per_client
         if options.listener_sessions and self._entrance.connections > options.listener_sessions:
             return "listener_sessions"
@@ -82,6 +86,31 @@ class Admission:
         if most and not session.can_relay and front.clients[session.client_network] > most:
             return "max_connections_per_client"
         return ""
+
+    def _limit_reached_together(self, session: Session, others: Leases) -> str:
+        """Do the same after a reload, while the worker before this one may still have connections."""
+        front = self._front
+        own = {
+            "listener_sessions": self._entrance.connections,
+            "service_sessions": front.connections,
+            _OF_CLIENT: front.clients[session.client_network],
+        }
+        for each in self.claims(session, self._entrance.address):
+            if own[each.option] + others.places(each.key) > each.most:
+                return each.option
+        return ""
+
+    def share(self, shared: SharedLimits, session: Session) -> None:
+        """Take its places where another process counts from now on: it has them already, so none is refused."""
+        if self._network is not None and not self._claims:
+            self._claims = tuple(self.claims(session, self._entrance.address))
+            shared.have(self._claims)
+
+    def count_alone(self, shared: SharedLimits) -> None:
+        """Undo that: this process counts again."""
+        claims, self._claims = self._claims, ()
+        if claims:
+            shared.leave(claims)
 
     async def claim(self, shared: SharedLimits, session: Session, rates: Sequence[Rate]) -> str:
         """Take a place in each limit that all workers share, and the events of `rates`: all, or none.

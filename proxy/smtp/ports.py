@@ -16,6 +16,7 @@ from typing import Any, ClassVar, Protocol, runtime_checkable
 
 from proxy.base.health import HealthChecks
 from proxy.counting.base import Counting
+from proxy.counting.leases import Leases
 from proxy.counting.memory import MemoryCounting
 from proxy.mail import replies
 from proxy.mail.message import Message
@@ -329,6 +330,8 @@ class Front:
     """Counts what does not belong to a client: the turns of all messages."""
     shared: SharedLimits | None = None
     """Counts clients' limits for all workers and machines; None if this worker counts alone."""
+    elsewhere: Leases | None = None
+    """Places of the worker before the only one, after a reload. If limits are shared, they are among all the others."""
     rates: Buckets = field(default_factory=Buckets)
     clients: Counter[str] = field(default_factory=Counter)
     """Connections of each client that has any."""
@@ -344,6 +347,20 @@ class Front:
     def in_use(self) -> list[Front]:
         """This front, and those that running sessions have kept from before the configuration changed."""
         return list({id(each): each for each in (self, *(each.dialogue.front for each in self.live))}.values())
+
+    def share(self, shared: SharedLimits) -> None:
+        """Let another process count clients' limits, and tell it about the connections that are open."""
+        for front in self.in_use:
+            front.shared = shared
+        for each in self.live:
+            each.dialogue.admission.share(shared, each.dialogue.session)
+
+    def count_alone(self, shared: SharedLimits) -> None:
+        """Undo that."""
+        for each in self.live:
+            each.dialogue.admission.count_alone(shared)
+        for front in self.in_use:
+            front.shared = None
 
     def turn_to(self, other: Front, entrances: Mapping[Any, Any]) -> None:
         """Serve new sessions by another configuration. Running ones keep theirs, and the copies of their entrances."""

@@ -150,6 +150,11 @@ class SharedLimits:
         """Give places back."""
         self._counting.tell(Return([each.key for each in claims]))
 
+    def have(self, claims: Sequence[Claim]) -> None:
+        """Tell that these places are taken, whatever their limit is."""
+        if claims:
+            self._counting.tell(Lease([(each.key, 0) for each in claims]))
+
     def give_back(self, rates: Sequence[Rate]) -> None:
         """Give back events that did not happen."""
         for each in rates:

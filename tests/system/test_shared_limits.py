@@ -320,8 +320,9 @@ async def until_nothing_is_open(ringback: Ringback) -> None:
     await until(nothing, "every connection has ended")
 
 
-async def test_a_reload_keeps_the_places_that_are_taken(stage: Stage) -> None:
-    ringback = await sharing(stage, await stage.upstream(), TEN, count=2)
+@pytest.mark.parametrize(("before", "after"), [(2, 2), (1, 1), (1, 2), (2, 1)])
+async def test_a_reload_keeps_the_places_that_are_taken(stage: Stage, before: int, after: int) -> None:
+    ringback = await sharing(stage, await stage.upstream(), TEN, count=before)
     async with knocking(ringback) as clients:
         assert len(let_in(clients)) == 10
         for each in let_in(clients):
@@ -331,6 +332,8 @@ async def test_a_reload_keeps_the_places_that_are_taken(stage: Stage) -> None:
             await each.send_raw(b"DATA\r\n")
         for each in let_in(clients):
             assert (await each.reply()).startswith("354 ")
+        text = ringback.configuration.read_text()
+        ringback.configuration.write_text(text.replace(f"Workers = {before}", f"Workers = {after}"))
         ringback.program.process.send_signal(signal.SIGHUP)
         await ringback.logged("reloaded")
         await asyncio.sleep(1.1)
