@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import math
 from collections.abc import Callable
 from typing import Any
 
@@ -24,23 +25,24 @@ class LazyTimer:
     timer made and cancelled for each of three replies cost 15 µs per message.
     """
 
-    __slots__ = ("_handle", "_loop", "_rings", "_when", "deadline")
+    __slots__ = ("_handle", "_loop", "_rings", "deadline", "rings_at")
 
     def __init__(self, loop: asyncio.AbstractEventLoop, rings: Callable[[], None]) -> None:
         """Call `rings` when a deadline has passed."""
         self._loop, self._rings = loop, rings
         self.deadline: float | None = None
         """When to ring, by the loop's clock. None, which may be set: do not ring."""
-        self._when = 0.0
+        self.rings_at = math.inf
+        """When it looks at the deadline next."""
         self._handle: asyncio.TimerHandle | None = None
 
     def until(self, deadline: float) -> None:
         """Ring at `deadline`, by the loop's clock, unless the wait ends first."""
         self.deadline = deadline
-        if self._handle is None or self._when > deadline:
+        if self.rings_at > deadline:
             if self._handle is not None:
                 self._handle.cancel()
-            self._when, self._handle = deadline, self._loop.call_at(deadline, self._look)
+            self.rings_at, self._handle = deadline, self._loop.call_at(deadline, self._look)
 
     def rest(self) -> None:
         """The wait has ended: do not ring."""
@@ -52,14 +54,14 @@ class LazyTimer:
         self._rings = nothing
         if self._handle is not None:
             self._handle.cancel()
-            self._handle = None
+            self._handle, self.rings_at = None, math.inf
 
     def _look(self) -> None:
-        self._handle = None
+        self._handle, self.rings_at = None, math.inf
         if self.deadline is None:
             return
         if self._loop.time() < self.deadline:
-            self._when, self._handle = self.deadline, self._loop.call_at(self.deadline, self._look)
+            self.rings_at, self._handle = self.deadline, self._loop.call_at(self.deadline, self._look)
         else:
             self._rings()
 

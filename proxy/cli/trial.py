@@ -31,7 +31,9 @@ from proxy.modules.sieve_policy.host import SessionHost
 from proxy.modules.sieve_policy.lists import rows_of
 from proxy.modules.smtp_cbv.making import callbacks_of
 from proxy.smtp.access import is_trusted
-from proxy.smtp.context import helo_context, mail_context, recipient_context
+from proxy.smtp.commands.mail import mail_context
+from proxy.smtp.commands.rcpt import recipient_context
+from proxy.smtp.dialogue import helo_context
 from sieve.host import CallbackAnswer
 from sieve.phases import Phase
 from sieve.shared import Found

@@ -10,7 +10,7 @@ import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from types import MappingProxyType
-from typing import Protocol
+from typing import Any, Protocol
 
 from proxy.metrics.book import BOOK
 from proxy.metrics.metric import OTHER
@@ -59,6 +59,18 @@ Evidence = Mapping[str, tuple[Result, ...]]
 """The results of each method."""
 
 NO_EVIDENCE: Evidence = MappingProxyType({})
+
+
+class Finding(Protocol):
+    """What a callback found, for the log: `proxy.callback.verdict.CallbackVerdict`."""
+
+    status: Any
+    reason: str
+
+    @property
+    def message(self) -> str:
+        """The exchanger's words, or our own finding."""
+        ...
 
 
 class Subject(Protocol):

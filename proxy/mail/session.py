@@ -11,14 +11,14 @@ import time
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass
 from types import MappingProxyType
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any
 
 from aiosmtpd.smtp import Envelope as AiosmtpdEnvelope
 from aiosmtpd.smtp import Session as AiosmtpdSession
 
 from proxy.base.rare import Rare
 from proxy.mail.client import SessionCounts, client_network_of
-from proxy.mail.evidence import NO_EVIDENCE, Evidence
+from proxy.mail.evidence import NO_EVIDENCE, Evidence, Finding
 from proxy.mail.message import Message, is_binary
 from proxy.mail.replies import Reply
 from proxy.mail.session_ids import next_session_id
@@ -101,18 +101,6 @@ class Directed(Path):
 
 
 NULL_PATH = Path(b"", "", "")
-
-
-class Finding(Protocol):
-    """What a callback found, for the log: `proxy.callback.verdict.CallbackVerdict`."""
-
-    status: Any
-    reason: str
-
-    @property
-    def message(self) -> str:
-        """The exchanger's words, or our own finding."""
-        ...
 
 
 @dataclass(frozen=True, slots=True)
@@ -335,7 +323,6 @@ class Session(AiosmtpdSession):
         """Waits up to this many seconds and returns whether the client sent anything before its turn."""
         self.may_talk_early = False
         """Whether policy allows the client to talk before the greeting."""
-
         self.client_name: str | None = None
         """The client's validated host name; None until the lookup is done."""
         self.tls = self.cipher = ""
@@ -354,6 +341,14 @@ class Session(AiosmtpdSession):
     def tells_of_each(self) -> bool:
         """Whether recipients may get different results after the final dot, by PRDR or by a report."""
         return self.transaction.prdr or self.may_report
+
+    def tell_counts(self) -> None:
+        """Set the context variables that count the connection's messages and recipients."""
+        self.context |= {
+            "connection_message_count": str(self.tally.messages),
+            "connection_rcpt_count": str(self.tally.recipients),
+            "message_rcpt_count": str(len(self.transaction.recipients)),
+        }
 
     def authenticate(self, user: str) -> None:
         """Record a successful AUTH. The client may now relay."""

@@ -357,3 +357,8 @@ def count_phases(transaction: Transaction) -> None:
             if part > 0.0:
                 counts[first + bisect_left(SECONDS, part)] += 1
                 counts[first + _SUM] += int(part * 1_000_000)
+
+
+def helo_context(name: str, *, extended: bool) -> dict[str, str]:
+    """Return the context variables of the client's greeting: the whole command, and its name."""
+    return {"ehlo_string": f"{'EHLO' if extended else 'HELO'} {name}", "ehlo_domain": name.strip("[]")}

@@ -24,7 +24,6 @@ from proxy.mail.replies import Reply
 from proxy.mail.session import Session
 from proxy.metrics.book import BOOK
 from proxy.smtp.account import tell_end, tell_refusal
-from proxy.smtp.arguments import unknown
 from proxy.smtp.commands import data, opening
 from proxy.smtp.connection import BACKLOG, LINES_IN_A_TURN, ClientGone, ClientIdle, Connection, Draining, LineTooLong
 from proxy.smtp.counting import NO_COMMAND
@@ -36,7 +35,7 @@ from proxy.smtp.mistakes import note_answer, note_line, note_unknown
 from proxy.smtp.pending import Answer, Over, Pending, Verb
 from proxy.smtp.ports import Front
 from proxy.smtp.said import CLIENT, SERVER
-from proxy.smtp.syntax import parse
+from proxy.smtp.syntax import PLAIN, parse, unknown
 
 log = get_logger()
 
@@ -171,7 +170,8 @@ class SmtpProtocol(SMTP):
         connection.stamp = SERVER
         if self.front.trace is not None:
             self.front.trace(session, CLIENT, line)
-        verbs, parsed = self.front.verbs, parse(line, session.options)
+        verbs, plain = self.front.verbs, PLAIN.fullmatch(line)
+        parsed = parse(line, session.options) if plain is None else (plain[1], plain[2] or b"")
         if type(parsed) is Reply:
             note_line(session, line, verbs)
             word, _, dialogue.argument = line.partition(b" ")
@@ -285,11 +285,10 @@ class SmtpProtocol(SMTP):
         elif connection.draining and not connection.is_stuck:
             self.end("shutdown", self.dialogue.farewell())
         elif connection.timer.deadline is None:
-            deadline = self.dialogue.patience()
-            if deadline:
-                connection.timer.until(deadline)
-            else:
-                self.idle()
+            timer = connection.timer
+            timer.deadline = self.dialogue.patience()  # 0 if the client's time is over: it rings at once
+            if timer.rings_at > timer.deadline:  # mostly it is set already, and looks early enough
+                timer.until(timer.deadline)
 
     # ------------------------------------------------------------ a command that waits
 

@@ -23,7 +23,6 @@ from proxy.mail.stuffing import StuffedBody, stuffed, unstuffed
 from proxy.mail.verdict import Verdict
 from proxy.smtp.chunks import Interrupted
 from proxy.smtp.connection import ClientGone, ClientIdle, Draining
-from proxy.smtp.context import counts_context
 from proxy.smtp.data import GATHERED
 from proxy.smtp.plan import Plan
 from proxy.smtp.ports import BodyListener, Front, OutboxUnavailable, Relay, RelayFailed
@@ -158,7 +157,7 @@ class Reception:
         await message.take_apart()
         if self._plan.authserv_id:
             await remove_forged(message, self._plan.authserv_id)
-        session.context |= counts_context(session)
+        session.tell_counts()
         if not message.has("date"):
             session.transaction.context["rfc2822_date_missing"] = "true"
 

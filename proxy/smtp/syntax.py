@@ -11,8 +11,11 @@ from proxy.options.inbound import InboundOptions
 _HEADER = re.compile(rb"[!-9;-~]+[ \t]*:")
 """The start of a header field: a web browser sends one instead of a command, a mail client never does."""
 
-_PLAIN = re.compile(rb"([A-Za-z]{1,16})(?: +([^\0\r\n\t]*[^\0\r\n\t ]))?\r\n")
-"""A line as almost all are. `_careful` reads it with the same result, in more steps."""
+PLAIN = re.compile(rb"([A-Za-z]{1,16})(?: +([^\0\r\n\t]*[^\0\r\n\t ]))?\r\n")
+"""A line as almost all are: the session tries it first, without a call. `_careful` has the same result."""
+
+_KNOWN_ELSEWHERE = frozenset({"AUTH", "EXPN", "ETRN", "TURN", "SEND", "SOML", "SAML"})
+_HTTP = frozenset({"GET", "POST", "CONNECT", "HEAD", "PUT", "OPTIONS"})
 
 _COMMAND = re.compile(rb"([A-Za-z]{1,16})(?:([ \t]+)(.*))?", re.DOTALL)
 
@@ -22,7 +25,7 @@ _MAY_HAVE_TAB = frozenset({b"MAIL", b"RCPT"})
 
 def parse(line: bytes, options: InboundOptions) -> tuple[bytes, bytes] | Reply:
     """Split a line into the verb, as it was written, and its argument, or return why it is not a command."""
-    plain = _PLAIN.fullmatch(line)
+    plain = PLAIN.fullmatch(line)
     return _careful(line, options) if plain is None else (plain[1], plain[2] or b"")
 
 
@@ -45,3 +48,12 @@ def _careful(line: bytes, options: InboundOptions) -> tuple[bytes, bytes] | Repl
     if argument and b"\t" in gap and (verb.upper() not in _MAY_HAVE_TAB or options.strict_addresses):
         return replies.BAD_SYNTAX
     return verb, argument
+
+
+def unknown(command: str) -> Reply:
+    """Return the reply to a command that is not offered. A web browser is disconnected."""
+    if command in _HTTP:
+        return replies.NOT_HTTP
+    if command == "PROXY":
+        return replies.PROXY_NOT_ALLOWED
+    return replies.NOT_IMPLEMENTED if command in _KNOWN_ELSEWHERE else replies.UNKNOWN_COMMAND

@@ -14,8 +14,9 @@ from proxy.mail.replies import Reply
 from proxy.mail.session import Recipient
 from proxy.options.core import CoreOptions
 from proxy.options.route import Route
-from proxy.smtp.arguments import recipient_of, sender_of, submitter_for
 from proxy.smtp.authentication import ExchangeFailed, credentials_of
+from proxy.smtp.commands.mail import sender_of, submitter_for
+from proxy.smtp.commands.rcpt import recipient_of
 from proxy.smtp.forwarded import BadProxyHeader, introduction_of, proxy_header
 from proxy.smtp.plan import banner
 from tests.fuzz.fuzzing import fuzz, joined, mutated, octets

@@ -25,8 +25,9 @@ from proxy.options.throttle import Throttle
 from proxy.server.answering import Question, Unanswerable
 from proxy.smtp.access import admits, is_trusted
 from proxy.smtp.admission import Admission
-from proxy.smtp.arguments import recipient_of, sender_of
-from proxy.smtp.context import counts_context, helo_context, mail_context, recipient_context
+from proxy.smtp.commands.mail import mail_context, sender_of
+from proxy.smtp.commands.rcpt import recipient_context, recipient_of
+from proxy.smtp.dialogue import helo_context
 from proxy.smtp.entrance import Entrance
 from proxy.smtp.listed import foreseen
 from proxy.smtp.pipeline import PhasePipeline
@@ -223,7 +224,7 @@ class _Walk:
         path, parameters = parsed
         transaction = session.transaction = Transaction()
         transaction.begin(path, parameters)
-        session.context |= counts_context(session)
+        session.tell_counts()
         transaction.context |= mail_context(path, parameters)
         await self._ask(self._plan.at_mail)
         self._row("mailfrom", "reply", "", replies.SENDER_OK)
@@ -242,7 +243,7 @@ class _Walk:
         if not admits(session.options, session, recipient.path):
             self._end("rcptto", "relay_domains", replies.RELAYING_DENIED)
         session.current_recipient = recipient
-        session.context |= counts_context(session)
+        session.tell_counts()
         session.transaction.context |= recipient_context(recipient.path)
         await self._ask(self._plan.at_rcpt)
         transaction = session.transaction

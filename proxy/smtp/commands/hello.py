@@ -7,8 +7,7 @@ from proxy.mail import replies
 from proxy.mail.extensions import Offer
 from proxy.mail.replies import Reply
 from proxy.mail.session import Session
-from proxy.smtp.context import helo_context
-from proxy.smtp.dialogue import Dialogue
+from proxy.smtp.dialogue import Dialogue, helo_context
 from proxy.smtp.pending import Answer, Pending
 from proxy.smtp.ports import SessionHooks
 

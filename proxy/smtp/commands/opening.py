@@ -12,8 +12,7 @@ from proxy.mail.replies import Reply
 from proxy.mail.session import silent
 from proxy.mail.verdict import Verdict
 from proxy.smtp.access import is_trusted
-from proxy.smtp.context import helo_context
-from proxy.smtp.dialogue import Dialogue
+from proxy.smtp.dialogue import Dialogue, helo_context
 from proxy.smtp.forwarded import BadProxyHeader, Introduction, introduction_of, read_proxy_header
 from proxy.smtp.listed import refusal
 from proxy.smtp.pending import Answer, Over, Pending

@@ -12,12 +12,13 @@ from collections.abc import Sequence
 from functools import partial
 
 from proxy.mail import replies
+from proxy.mail.address import BadParameter, BadPath, BadUtf8, parse_argument
 from proxy.mail.replies import Reply
-from proxy.mail.session import Recipient, Session
+from proxy.mail.session import TO, Path, Recipient, Session
 from proxy.mail.verdict import Verdict
+from proxy.options.inbound import InboundOptions
 from proxy.smtp.access import admits
-from proxy.smtp.arguments import recipient_of
-from proxy.smtp.context import counts_context, recipient_context
+from proxy.smtp.arguments import Carried, repaired, unwanted_of_rcpt
 from proxy.smtp.dialogue import Dialogue
 from proxy.smtp.pending import Answer, Pending
 from proxy.smtp.plan import Limit
@@ -46,7 +47,7 @@ def rcpt(dialogue: Dialogue, argument: bytes, limits: Sequence[Limit] | None = N
         return replies.RELAYING_DENIED
     session.current_recipient = recipient
     if plan.looks_from_rcpt:
-        session.context |= counts_context(session)
+        session.tell_counts()
         session.transaction.context |= recipient_context(recipient.path)
     if foreseen is not None:
         return _taken(dialogue, recipient, foreseen[1])
@@ -62,6 +63,41 @@ def _parsed(dialogue: Dialogue, argument: bytes) -> Recipient | Reply:
         if last.path.given == argument and (last.apart is None or not last.parameters):
             return Recipient(last.path)
     return recipient_of(argument, session.options, dialogue.front.capabilities, utf8=transaction.smtp_utf8)
+
+
+def recipient_of(argument: bytes, options: InboundOptions, carried: Carried, *, utf8: bool) -> Recipient | Reply:
+    """Parse RCPT's argument into a recipient, or return why it is rejected."""
+    try:
+        path, parameters = parse_argument(
+            argument,
+            TO,
+            default_domain=options.domain_for_unqualified_recipient_addresses,
+            strict=options.strict_addresses,
+        )
+    except BadPath as bad:
+        return replies.NOT_UTF8 if isinstance(bad, BadUtf8) else replies.RECIPIENT_SYNTAX
+    except BadParameter:
+        return replies.BAD_PARAMETER
+    if not path.raw or (path.domain[:1] == "[" and not options.allow_ip_literal):
+        return replies.RECIPIENT_SYNTAX
+    kept = parameters
+    if parameters:
+        kept = parameters if options.strict_addresses else repaired(parameters)
+        if (refused := unwanted_of_rcpt(kept, carried())) is not None:
+            return refused
+    if not utf8 and not (path.raw.isascii() and (not parameters or (parameters.get("ORCPT") or "").isascii())):
+        return replies.NEEDS_SMTPUTF8
+    path.said = TO if argument == b"TO:<%b>" % path.raw else argument
+    return Recipient(path, kept)
+
+
+def recipient_context(path: Path) -> dict[str, str]:
+    """Return those that RCPT sets."""
+    return {
+        "rcptto_string": f"RCPT TO:<{path.text}>",
+        "rcptto_localpart": path.local_part,
+        "rcptto_domain": path.domain,
+    }
 
 
 def _judged(dialogue: Dialogue, recipient: Recipient) -> Answer:

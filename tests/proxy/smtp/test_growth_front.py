@@ -15,9 +15,10 @@ from proxy.mail.message import Message
 from proxy.mail.replies import Reply, reply
 from proxy.mail.session import Path, Recipient, Session
 from proxy.mail.stuffing import stuffed, unstuffed
-from proxy.smtp.arguments import recipient_of, sender_of
 from proxy.smtp.authentication import ExchangeFailed, credentials_of
 from proxy.smtp.chunks import Chunk, ChunkReader, chunk_of
+from proxy.smtp.commands.mail import sender_of
+from proxy.smtp.commands.rcpt import recipient_of
 from proxy.smtp.commands.verbs import VERBS
 from proxy.smtp.connection import LONGEST_COMMAND, ClientGone, Connection, LineTooLong
 from proxy.smtp.data import DataReader

@@ -6,7 +6,7 @@ import pytest
 
 from proxy.mail.session import Session
 from proxy.mail.verdict import PASS, Verdict
-from proxy.smtp.arguments import recipient_of
+from proxy.smtp.commands.rcpt import recipient_of
 from sieve.phases import Phase
 from tests.support.exchanger import EXTENSIONS, Dialogue, Exchanger, Step, says
 from tests.support.inbox import Inbox
