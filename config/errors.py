@@ -82,9 +82,9 @@ def value_not_acted_on(name: str, value: str, span: Span) -> Diagnostic:
 def gnutls_priorities(text: str, span: Span) -> Diagnostic:
     """Ciphers in the language of GnuTLS, which Momentum 4.1 also takes."""
     return Diagnostic(
-        f"{shown(text)} is in the language of GnuTLS, so it is not enforced",
+        f"{shown(text)} is GnuTLS syntax, so it is not enforced",
         span,
-        "write OpenSSL's language, such as HIGH:!aNULL; TLS_Protocols chooses the versions",
+        "use OpenSSL syntax, such as HIGH:!aNULL; TLS_Protocols chooses the versions",
         Severity.WARNING,
         code=NOT_ENFORCED,
     )

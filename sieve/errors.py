@@ -24,7 +24,7 @@ def warning(message: str, span: Span, hint: str | None = None) -> Diagnostic:
 
 def include_will_fail(reason: str, span: Span) -> Diagnostic:
     """An include that would be a run-time error."""
-    return warning(f"this include fails: {reason}", span, "it is a run-time error until that is mended")
+    return warning(f"this include fails: {reason}", span, "it is a run-time error until you fix that")
 
 
 def did_you_mean(name: str, known: Iterable[str]) -> str | None:
@@ -87,12 +87,12 @@ def stray_characters(span: Span) -> Diagnostic:
 
 def slashes_are_no_comment(span: Span) -> Diagnostic:
     """`// …`."""
-    return error("// begins no comment", span, "write # …")
+    return error("// does not begin a comment", span, "write # …")
 
 
 def lone_semicolon(span: Span) -> Diagnostic:
     """A `;` after a block, or after another one."""
-    return error("this ; ends no statement", span, "remove it")
+    return error("this ; does not end a statement", span, "remove it")
 
 
 def expected(what: str, span: Span, hint: str | None = None) -> Diagnostic:

@@ -30,7 +30,7 @@ ADDED = (
     ("ringback_process_resident_memory_bytes", "gauge", "`role`",
      "Memory of a role's processes; shared memory is counted once for each."),
     ("ringback_process_open_fds", "gauge", "`role`", "Open files of a role's processes."),
-    ("ringback_process_max_fds", "gauge", "`role`", "Open files that they are allowed."),
+    ("ringback_process_max_fds", "gauge", "`role`", "Maximum number of open files of a role's processes."),
     ("ringback_process_threads", "gauge", "`role`", "Threads."),
     ("ringback_process_start_time_seconds", "gauge", "`role`", "When the oldest process of the role was started."),
     ("process_start_time_seconds", "gauge", "", "When the service was started."),

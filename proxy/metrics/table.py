@@ -83,7 +83,7 @@ SCRIPT_COUNTER = LAYOUT.counter(
 SESSIONS = LAYOUT.counter("ringback_sessions_total", "Sessions that ended, by reason.", LISTENER, ENDED)
 OPEN_SESSIONS = LAYOUT.gauge(
     "ringback_sessions",
-    "Sessions now: waiting for the client (idle), for Ringback (busy), or within a message (content). Updated every "
+    "Open sessions: waiting for the client (idle), for Ringback (busy), or within a message (content). Updated every "
     "second.",
     LISTENER,
     STATE,
@@ -93,7 +93,7 @@ COMMANDS = LAYOUT.counter(
     "ringback_commands_total", "Replies to clients; the reply to a message is in phase data.", LISTENER, COMMAND, CLASS
 )
 REFUSALS = LAYOUT.counter(
-    "ringback_refusals_total", "Refused commands and messages, by what decided.", COMMAND, SOURCE, REFUSED
+    "ringback_refusals_total", "Rejected commands and messages, by what decided.", COMMAND, SOURCE, REFUSED
 )
 MESSAGES = LAYOUT.counter("ringback_messages_total", "Messages, by outcome.", OUTCOME)
 MESSAGE_SIZE = LAYOUT.histogram("ringback_message_size_bytes", "Size of messages as received.", SIZES)
@@ -117,7 +117,7 @@ BREAKERS = LAYOUT.gauge("ringback_callback_breakers_open", "Exchangers that are 
 CACHE_LOOKUPS = LAYOUT.counter("ringback_callback_cache_lookups_total", "Lookups of verdicts in memory.")
 CACHE_HITS = LAYOUT.counter("ringback_callback_cache_hits_total", "Lookups that found a valid verdict.")
 CACHE_EVICTIONS = LAYOUT.counter(
-    "ringback_callback_cache_evictions_total", "Verdicts that were dropped because the memory for them was full."
+    "ringback_callback_cache_evictions_total", "Verdicts dropped from memory because it was full."
 )
 CACHE_ENTRIES = LAYOUT.gauge("ringback_callback_cache_entries", "Verdicts in memory.")
 
@@ -153,7 +153,7 @@ DATASOURCE_QUERIES = LAYOUT.counter(
 QUERIES = LAYOUT.counter("ringback_dns_queries_total", "Queries to name servers.", RECORD, ANSWER)
 CACHE_LOOKUPS = LAYOUT.counter("ringback_dns_cache_lookups_total", "Look-ups in the cache of recent DNS answers.")
 CACHE_HITS = LAYOUT.counter(
-    "ringback_dns_cache_hits_total", "Look-ups that found an answer there, or joined a query in progress."
+    "ringback_dns_cache_hits_total", "Look-ups that found an answer in that cache, or joined a query in progress."
 )
 QUERY_TIME = LAYOUT.histogram("ringback_dns_seconds", "Time to a clear answer, or to giving up.", SECONDS, RECORD)
 
@@ -164,7 +164,7 @@ DNSBL_ANSWERS = LAYOUT.counter(
     LISTING,
 )
 
-LIMIT_HITS = LAYOUT.counter("ringback_limit_hits_total", "Commands that a limit refused.", LIMIT)
+LIMIT_HITS = LAYOUT.counter("ringback_limit_hits_total", "Commands rejected because of a limit.", LIMIT)
 TRACKED = LAYOUT.gauge("ringback_limit_tracked_clients", "Client networks that rate limits remember.")
 
 HANDSHAKES = LAYOUT.counter("ringback_tls_handshakes_total", "TLS handshakes.", SIDE, VERSION, RESULT)
@@ -179,13 +179,15 @@ AUTHENTICATIONS = LAYOUT.counter("ringback_authentications_total", "Logins of cl
 GREYLIST = LAYOUT.counter("ringback_greylist_total", "Attempts that greylisting judged.", GREYLISTED)
 EVIDENCE = LAYOUT.counter(
     "ringback_authentication_results_total",
-    "What modules found about senders, in the terms of RFC 8601.",
+    "Results of sender checks, in the terms of RFC 8601.",
     METHOD,
     FOUND,
 )
 
 SCRIPT_RUNS = LAYOUT.counter("ringback_script_runs_total", "Runs of a script, by what it decided.", SCRIPT, RUN)
-SCRIPT_TIME = LAYOUT.histogram("ringback_script_seconds", "Duration of a script's runs, with waits.", SECONDS, SCRIPT)
+SCRIPT_TIME = LAYOUT.histogram(
+    "ringback_script_seconds", "Duration of a script's runs, including waits.", SECONDS, SCRIPT
+)
 
 STORE_UP = LAYOUT.gauge("ringback_store_up", "Whether a store works.", STORE, merge=Merge.UP)
 STORE_TIME = LAYOUT.histogram("ringback_store_seconds", "Duration of a store's operations.", SECONDS, STORE, OPERATION)
@@ -196,11 +198,11 @@ OLDEST = LAYOUT.gauge(
     merge=Merge.MOST,
 )
 
-WORKERS = LAYOUT.gauge("ringback_workers", "Workers that serve.")
+WORKERS = LAYOUT.gauge("ringback_workers", "Workers that are serving.")
 RESTARTS = LAYOUT.counter("ringback_worker_restarts_total", "Processes that were replaced.", REASON)
 LAG = LAYOUT.histogram(
     "ringback_event_loop_lag_seconds",
-    "How late a process's event loop runs what is due, measured every second.",
+    "How late a process's event loop runs, measured every second.",
     LAG_SECONDS,
 )
 LOGGED = LAYOUT.counter("ringback_log_events_total", "Events in the log.", EVENT)

@@ -63,7 +63,7 @@ class Helm:
         self.heard, self._said = socket.socketpair(socket.AF_UNIX, socket.SOCK_DGRAM)
         self._said.setblocking(False)
         self._reloading: list[int] = []
-        """The questions that wait for the outcome of a reload."""
+        """The queries that are waiting for the outcome of a reload."""
 
     def __iter__(self) -> Iterator[socket.socket]:
         """Yield the sockets."""

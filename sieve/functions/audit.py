@@ -159,13 +159,13 @@ def audit_connections_on_listener(frame: Frame, network: str) -> Soon[tuple[str,
 
 @sieve_function(module=_MODULE)
 def audit_connections_on_service(frame: Frame, network: str) -> Soon[tuple[str, ...]]:
-    """Return the same for all listeners of this machine."""
+    """Return how many connections a network has open to all listeners of this machine, as a list of one element."""
     return _listed(frame.host.counters.connections(*_network(frame, network), listener=False))
 
 
 @sieve_function(module=_MODULE)
 def audit_service(frame: Frame, service: str, network: str) -> Soon[tuple[str, ...]]:
-    """Return the same for a service: `SMTP` or `inbound_cidr`. Momentum's other services have no clients here: 0."""
+    """Return how many connections a network has open to a service: `SMTP` or `inbound_cidr`; 0 for others."""
     name = service.lower()
     if name in _OTHER_SERVICES:
         return ("0",)

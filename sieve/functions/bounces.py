@@ -22,7 +22,7 @@ _OF_MESSAGE = frozenset({"original-envelope-id", "reporting-mta", "dsn-gateway",
 
 @sieve_function(needs=Need.BODY | Need.HEADERS)
 async def ec_bounce_classify(frame: Frame) -> tuple[str, ...]:
-    """Return what kind of automatic message this is: a code, its text, and the recipient that the original had.
+    """Return what kind of automatic message this is: a code, its text, and the recipient of the original message.
 
     Codes: 1 Undetermined, 10 Invalid Recipient, 20 Soft Bounce, 21 DNS Failure, 22 Mailbox Full, 23 Too Large, 24
     Timeout, 25 Admin Failure, 30 Generic Bounce: No RCPT, 40 Generic Bounce, 50 Mail Block, 51 Spam Block, 52 Spam

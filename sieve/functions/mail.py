@@ -73,6 +73,6 @@ async def ec_dkim_sign(frame: Frame, settings: Hash) -> None:
     names the fields, separated by colons: `name` is signed once, even if it is missing; `name?` only if it is present;
     `name+` as often as it is present; `name*` too, but at least once. `header_canon` and `body_canon` are
     `simple` or `relaxed`. `identity`, `lifetime` (hours) and `body_length_limit` are optional. `digest` may be
-    `rsa-sha1`, but signatures are made with SHA-256, because no one accepts others (RFC 8301).
+    `rsa-sha1`, but signatures are made with SHA-256, because verifiers no longer accept others (RFC 8301).
     """
     await frame.host.mail.sign({name: as_text(value) for name, value in settings.items()})

@@ -208,7 +208,7 @@ def not_a_pattern(reason: str) -> str:
 
 def second_refusal() -> str:
     """A second `reject` in one run (RFC 5429, 2.4)."""
-    return "the message is rejected already"
+    return "the message has already been rejected"
 
 
 def not_a_script_name(name: str) -> str:

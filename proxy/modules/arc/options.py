@@ -18,7 +18,7 @@ class ArcOptions(KeyOptions):
         doc="Domains whose seals you trust. If the newest sealer of a valid chain is one of them, DMARC's policy is "
         "not enforced.",
     )
-    on_error: Literal["accept", "defer"] = option("accept", doc="What happens to mail if the module fails.")
+    on_error: Literal["accept", "defer"] = option("accept", doc="Action on mail if the module fails.")
     shadow: bool = option(False, doc="No effect, because this module refuses nothing.")
 
 

@@ -64,7 +64,7 @@ class BounceOptions(Options):
     refresh: Seconds = option(
         300.0,
         zero="off",
-        doc="How often the rules are read again; files only if they have changed.",
+        doc="How often to reread the rules; files only if they have changed.",
         unit="seconds",
     )
     custom_classes: Mapping[str, str] = option(

@@ -33,7 +33,7 @@ RefusalValue = Annotated[str, ValueReader(_read_refusal, "a reply, code and text
 
 
 class ConntrolOptions(Options):
-    """Early talkers: spam senders often talk before the greeting, mail servers rarely (RFC 5321 section 3.1)."""
+    """Early talkers: spam senders often talk before the greeting, but mail servers rarely do (RFC 5321 section 3.1)."""
 
     pause_time: Seconds = option(
         5.0,

@@ -16,7 +16,7 @@ class DkimOptions(KeyOptions):
     context_variable: str = option("dkim_status", doc="Context variable of the message that gets the result.")
     shadow: bool = option(False, doc="No effect, because this module refuses nothing.")
     on_error: Literal["defer", "accept"] = option(
-        "accept", doc="Action if the module itself fails: answer 451, or let the mail pass."
+        "accept", doc="Action if the module itself fails: reply 451, or let the mail pass."
     )
 
 

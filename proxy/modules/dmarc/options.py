@@ -72,7 +72,7 @@ class DmarcOptions(Options):
         "X-DMARC-Policy", doc="Header field for mail that fails: `quarantine` or `reject`, and the domain. Empty: none."
     )
     on_error: Literal["accept", "defer"] = option(
-        "accept", doc="What happens to mail if DNS gives no clear answer (temperror): accept it, or defer it with 451."
+        "accept", doc="Action if DNS gives no clear answer (temperror): accept mail, or defer it with 451."
     )
     timeout: Seconds = option(
         5.0,
@@ -81,7 +81,7 @@ class DmarcOptions(Options):
         unit="seconds",
         ge=0.1,
     )
-    shadow: bool = option(False, doc="Only log what would be refused.")
+    shadow: bool = option(False, doc="Only log what would be rejected.")
 
 
 SPEC = ModuleSpec(

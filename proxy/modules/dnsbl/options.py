@@ -43,7 +43,7 @@ class DnsblOptions(Options):
         unit="seconds",
         ge=0.1,
     )
-    shadow: bool = option(False, doc="Only log what would be refused.")
+    shadow: bool = option(False, doc="Only log what would be rejected.")
 
 
 SPEC = ModuleSpec(

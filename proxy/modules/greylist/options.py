@@ -12,7 +12,7 @@ from config.schema.values import ConfigPath, Seconds
 
 
 class GreylistOptions(Options):
-    """Greylisting: the first attempt of an unknown client, sender and recipient is deferred."""
+    """Greylisting: the first attempt by an unknown client, sender and recipient is deferred."""
 
     delay: Seconds = option(60.0, zero="refused", doc="How long a new triplet is deferred.")
     window: Seconds = option(
@@ -21,7 +21,7 @@ class GreylistOptions(Options):
         doc="How long after the first attempt a retry may pass. A later one counts as a first attempt.",
     )
     life: Seconds = option(
-        3_024_000.0, zero="refused", doc="How long a triplet that passed is remembered after its last mail."
+        3_024_000.0, zero="refused", doc="How long a triplet that passed is remembered after its last message."
     )
     whitelist_after: int = option(
         5, zero="off", doc="Delivered messages after which a client or an SPF domain is no longer deferred.", ge=0
@@ -47,9 +47,7 @@ class GreylistOptions(Options):
     exempt_recipients: tuple[str, ...] = option(
         ("postmaster", "abuse"), doc="Local parts of recipients whose mail is never deferred."
     )
-    on_store_error: Literal["accept", "defer"] = option(
-        "accept", doc="What happens to mail while the shared store does not answer."
-    )
+    on_store_error: Literal["accept", "defer"] = option("accept", doc="Action while the shared store does not answer.")
     text: str = option(
         "4.7.1 Greylisted, try again in %s seconds",
         doc="Text of the 451 reply, with the enhanced code. `%s` is the number of seconds left.",

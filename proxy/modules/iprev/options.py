@@ -20,16 +20,16 @@ class IprevOptions(Options):
         "scripts decide.",
     )
     missing_code: RefusalCode = option(
-        PASSES, zero="refused", doc="The same if the client's address has no name (permerror)."
+        PASSES, zero="refused", doc="Reply code if the client's address has no name (permerror)."
     )
     temperror_code: RefusalCode = option(
-        PASSES, zero="refused", doc="The same if DNS gives no clear answer. 451 makes the client try again."
+        PASSES, zero="refused", doc="Reply code if DNS gives no clear answer. 451 makes the client try again."
     )
     reject_at: Literal["connect", "mailfrom", "rcptto"] = option(
         "rcptto", doc="The phase in which the client is refused. The look-ups begin when it connects."
     )
     exempt_recipients: tuple[str, ...] = option(
-        ("postmaster", "abuse"), doc="Local parts of recipients that get mail even from such clients."
+        ("postmaster", "abuse"), doc="Local parts of recipients that get mail even from rejected clients."
     )
     timeout: Seconds = option(
         5.0,
@@ -38,7 +38,7 @@ class IprevOptions(Options):
         unit="seconds",
         ge=0.1,
     )
-    shadow: bool = option(False, doc="Only log what would be refused.")
+    shadow: bool = option(False, doc="Only log what would be rejected.")
 
 
 SPEC = ModuleSpec(

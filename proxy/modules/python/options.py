@@ -8,7 +8,7 @@ from config.schema.values import ConfigPath, Seconds
 
 
 class PythonOptions(Options):
-    """A handler written for aiosmtpd. Its 250 lets a command pass; the client hears the next hop's reply."""
+    """A handler written for aiosmtpd. Its 250 lets a command pass; the client gets the next hop's reply."""
 
     handler: str = option(doc="The handler's class, `package.module:Class`. It is called without arguments.")
     path: ConfigPath | None = option(

@@ -79,7 +79,7 @@ class SieveOptions(Options):
         "i;octet", doc="Comparator for tests that do not name one."
     )
     runtime_error: Literal["fail", "continue"] = option(
-        "fail", doc="Action on a run-time error: answer 451, or log it and continue with the next statement."
+        "fail", doc="Action on a run-time error: reply 451, or log it and continue with the next statement."
     )
     cache_size: int = option(
         1000, zero="refused", doc="Maximum number of included scripts to keep compiled.", ge=1, le=100_000
@@ -97,7 +97,7 @@ class SieveOptions(Options):
         secret=True,
     )
     on_error: Literal["defer", "accept"] = option(
-        "defer", doc="Action if a script exceeds its timeout or crashes: answer 451, or let the mail pass."
+        "defer", doc="Action if a script exceeds its timeout or crashes: reply 451, or let the mail pass."
     )
 
     def script(self, phase: Phase, number: int) -> ConfigPath | None:

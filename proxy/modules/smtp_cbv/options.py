@@ -21,10 +21,10 @@ class SmtpCbvOptions(Options):
     """SMTP callback verification. Passive: serves scripts. Active: sets smtp_cbv_result, and never rejects."""
 
     phase: Literal["mailfrom", "rcptto"] = option(
-        "mailfrom", doc="Phase in which the active module asks: about the sender, or about each recipient."
+        "mailfrom", doc="Phase in which the active module makes callbacks: about the sender, or about each recipient."
     )
     after_recipient: bool = option(
-        False, doc="Active in mailfrom: ask only after the next hop has accepted a recipient."
+        False, doc="If active in mailfrom: make the callback only after the next hop has accepted a recipient."
     )
     mailfrom: str = option("", doc="Sender that probes use in MAIL FROM; empty is the null sender.")
     mailfrom_fallback: str = option(
@@ -64,7 +64,9 @@ class SmtpCbvOptions(Options):
         "ifavailable",
         doc="ifavailable: use STARTTLS if it is offered; if the handshake fails, ask again without TLS.",
     )
-    allow_networks: tuple[Network, ...] = option((), doc="Networks to probe although their addresses are not global.")
+    allow_networks: tuple[Network, ...] = option(
+        (), doc="Networks that may be probed although their addresses are not global."
+    )
     unroutable: Literal["fail", "error"] = option(
         "fail", doc="Verdict on a domain whose exchangers have no global address."
     )
@@ -146,7 +148,7 @@ class SmtpCbvOptions(Options):
         unit="seconds",
     )
     cache_transient_most: Seconds = option(
-        3600.0, zero="off", doc="Upper limit for this time; 0: no doubling.", unit="seconds"
+        3600.0, zero="off", doc="Upper limit for Cache_Transient when it doubles; 0: no doubling.", unit="seconds"
     )
     cache_error: Seconds = option(
         3600.0,

@@ -33,7 +33,7 @@ def _code(result: str) -> RefusalCode:
 
 
 class SpfOptions(Options):
-    """Checks MAIL FROM, or the EHLO name if MAIL FROM is empty. By default it refuses nothing but unknown domains."""
+    """Checks MAIL FROM, or the EHLO name if MAIL FROM is empty. By default it rejects only nonexistent domains."""
 
     default_rule: Annotated[str, AfterValidator(_rule)] = option(
         "?all", doc="Terms for domains that have no SPF record. Empty: the result is `none`."
@@ -61,12 +61,12 @@ class SpfOptions(Options):
     )
     temperror_override_string: str = option("Temporary SPF failure", doc="Text of the refusal for temperror.")
     delay_check: bool = option(False, doc="Check at the first RCPT TO instead of MAIL FROM.")
-    shadow: bool = option(False, doc="Only log what would be refused.")
+    shadow: bool = option(False, doc="Only log what would be rejected.")
     timeout: Seconds = option(
         10.0, zero="refused", doc="Time limit for one check; after it the result is temperror.", unit="seconds"
     )
     on_error: Literal["defer", "accept"] = option(
-        "accept", doc="Action if the module itself fails: answer 451, or let the mail pass."
+        "accept", doc="Action if the module itself fails: reply 451, or let the mail pass."
     )
 
 
