@@ -12,10 +12,10 @@ def nothing() -> None:
     """Stand for a callback that is no longer wanted."""
 
 
-def may_fail(answer: asyncio.Future[Any]) -> None:
-    """Take note of a failure that perhaps nobody waits for, so that asyncio does not report it: add it when done."""
-    if not answer.cancelled():
-        answer.exception()
+def fail(answer: asyncio.Future[Any], error: Exception) -> None:
+    """Answer with a failure that perhaps nobody waits for, and that asyncio does not report then."""
+    answer.set_exception(error)
+    answer.exception()
 
 
 class LazyTimer:

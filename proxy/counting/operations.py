@@ -116,7 +116,7 @@ class Add(Operation[None], tag=4):
     """Whether it is this machine's own, even if machines share a store."""
 
 
-class Sum(Operation[int], tag=5):
+class Sum(Operation[int], tag=5, frozen=True):  # type: ignore[misc]  # mypy takes it for a dataclass
     """Sum up an address's network in the windows `first` to `last` of a series; 0 is the current one.
 
     With `smooth`: the current window and what the window before it weighs by the time that has passed.
@@ -235,7 +235,7 @@ class Places(Operation[int], tag=12):
     answer: ClassVar[Any] = int
 
 
-class Present(Operation[int], tag=17):
+class Present(Operation[int], tag=17, frozen=True):  # type: ignore[misc]  # as above
     """Answer how many of this machine's places whose keys are `begin` and an address are leased within a network."""
 
     begin: bytes

@@ -6,12 +6,13 @@ import asyncio
 import os
 import time
 from collections.abc import Awaitable
+from contextlib import suppress
 from functools import partial
 from typing import Any, Protocol, TypeVar, cast
 
 from proxy.base.log import get_logger
 from proxy.base.tasks import TaskOwner, spawn
-from proxy.base.waiting import may_fail
+from proxy.base.waiting import fail
 from proxy.counting.base import CountingUnavailable
 from proxy.counting.clock import Clock
 from proxy.counting.leases import ALONE
@@ -126,12 +127,8 @@ class SharedCounting:
 
     def tell(self, operation: Operation[A]) -> None:
         """Send an operation to the store, and do not wait."""
-        try:
-            answer = self.ask(operation)
-        except CountingUnavailable:
-            return
-        if isinstance(answer, asyncio.Future):
-            answer.add_done_callback(may_fail)
+        with suppress(CountingUnavailable):
+            self.ask(operation)
 
     async def close(self) -> None:
         """Free this process's own places, and disconnect."""
@@ -172,7 +169,7 @@ class SharedCounting:
             answer = self._read(operation, reply)
         except CountingUnavailable as error:
             if not asked.done():
-                asked.set_exception(error)
+                fail(asked, error)
             return
         if not asked.done():
             asked.set_result(answer)

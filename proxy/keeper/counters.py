@@ -7,16 +7,13 @@ from collections.abc import Callable
 from functools import partial
 from typing import Any, Protocol
 
-import msgspec
-
 from proxy.counting.base import Counting, CountingUnavailable
 from proxy.counting.memory import MemoryCounting
-from proxy.counting.operations import Hold, Lease, Operation, Return
-from proxy.keeper.frames import encode
+from proxy.counting.operations import Hold, Lease, Return
 from proxy.keeper.link import Link
 from proxy.keeper.messages import Count, Done, Performed, Welcome, decode_counts
 
-_NOTHING = msgspec.Raw(encode(None))
+_OF_PLACES = (Lease, Return, Hold)
 
 PERFORMED_SECONDS = 0.2
 """After how long the keeper confirms operations that need no answer, if no answer confirms them before: a fifth of the
@@ -108,8 +105,8 @@ class Counters:
     def _heard(self, link: Link[Count], owner: str, counts: list[Count]) -> None:
         counting = self.counting
         for each in counts:
-            operation: Operation[Any] = each.operation
-            if isinstance(operation, Lease | Return | Hold):
+            operation: Any = each.operation
+            if operation.__class__ in _OF_PLACES:
                 operation.owner = owner
             if each.told:
                 counting.tell(operation)
@@ -117,12 +114,12 @@ class Counters:
             try:
                 answer: Any = counting.ask(operation)
             except CountingUnavailable:
-                link.send(Done(each.number, _NOTHING, failed=True))
+                link.send(Done(each.number, None, failed=True))
                 continue
             if isinstance(answer, asyncio.Future):
                 answer.add_done_callback(partial(_answer, link, each.number))
             else:
-                link.send(Done(each.number, msgspec.Raw(encode(answer))))
+                link.send(Done(each.number, answer))
         if counts and counts[-1].told:
             self._say_later(link, counts[-1].number)
 
@@ -142,6 +139,6 @@ def _answer(link: Link[Count], number: int, answer: asyncio.Future[Any]) -> None
     if answer.cancelled():
         return
     if isinstance(answer.exception(), CountingUnavailable):
-        link.send(Done(number, _NOTHING, failed=True))
+        link.send(Done(number, None, failed=True))
     else:
-        link.send(Done(number, msgspec.Raw(encode(answer.result()))))
+        link.send(Done(number, answer.result()))

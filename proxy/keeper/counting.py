@@ -19,11 +19,12 @@ from typing import Any, TypeVar
 
 import msgspec
 
+from proxy.base.waiting import fail
 from proxy.counting.base import CountingUnavailable
 from proxy.counting.leases import ALONE
 from proxy.counting.local import Meanwhile
 from proxy.counting.operations import Hold, Lease, Leased, Operation, Return
-from proxy.keeper.messages import Count, Done, Hello, Performed, decode_done
+from proxy.keeper.messages import Count, DoneUnread, Hello, Performed, decode_done
 from proxy.keeper.reaching import Reach
 
 DEADLINE_SECONDS = 1.0
@@ -64,7 +65,7 @@ class KeptCounting:
         """Operations that were only told, and when the keeper must have taken each."""
         self._watch: asyncio.TimerHandle | None = None
         self._silent = False
-        self._reach: Reach[Done | Performed] = Reach(
+        self._reach: Reach[DoneUnread | Performed] = Reach(
             outside, hello, decode_done, heard=self._done, welcomed=self._welcomed, gave_up=self._fail_all
         )
 
@@ -133,28 +134,29 @@ class KeptCounting:
             self._watch = self._loop.call_at(until, self._look)
         return until
 
-    def _done(self, done: Done | Performed) -> None:
+    def _done(self, done: DoneUnread | Performed) -> None:
         if self._silent:
             self._silent = False
         told, number = self._told, done.number
         while told and told[0][0].number <= number:
             told.popleft()
         self._meanwhile.over()
-        if done.__class__ is Done:
+        if done.__class__ is DoneUnread:
             self._answered(done)
 
-    def _answered(self, done: Done) -> None:
+    def _answered(self, done: DoneUnread) -> None:
         sent = self._sent.pop(done.number, None)
         if sent is None:
             return
         operation, waiting = sent.count.operation, sent.answer
         if done.failed:
             if not waiting.done():
-                waiting.set_exception(CountingUnavailable())
+                fail(waiting, CountingUnavailable())
             return
-        answer = _decoder(type(operation))(done.answer)
+        kind = operation.__class__
+        answer = (_DECODERS.get(kind) or _decoder(kind))(done.answer)
         if not waiting.done():
-            if operation.__class__ in _OF_PLACES:
+            if kind in _OF_PLACES:
                 self._meanwhile.note(operation, answer, ALONE)
             waiting.set_result(answer)
         elif isinstance(operation, Lease) and answer.full < 0:
@@ -210,7 +212,7 @@ class KeptCounting:
                 try:
                     each.answer.set_result(self._meanwhile.ask(operation, SILENT))
                 except CountingUnavailable as error:
-                    each.answer.set_exception(error)
+                    fail(each.answer, error)
 
     def _here(self, operation: Operation[Any]) -> None:
         try:
@@ -244,7 +246,5 @@ def _number(each: Count) -> int:
 
 
 def _decoder(operation: type[Operation[Any]]) -> Callable[[bytes], Any]:
-    decoder = _DECODERS.get(operation)
-    if decoder is None:
-        decoder = _DECODERS[operation] = msgspec.msgpack.Decoder(operation.answer).decode
+    decoder = _DECODERS[operation] = msgspec.msgpack.Decoder(operation.answer).decode
     return decoder

@@ -131,7 +131,10 @@ class Link(asyncio.Protocol, Generic[M]):
         if transport is None or transport.is_closing() or not self._out:
             return
         out, self._out = self._out, []
-        transport.writelines([_frame(out[at : at + MOST_TOGETHER]) for at in range(0, len(out), MOST_TOGETHER)])
+        if len(out) <= MOST_TOGETHER:
+            transport.writelines((_frame(out),))
+        else:
+            transport.writelines([_frame(out[at : at + MOST_TOGETHER]) for at in range(0, len(out), MOST_TOGETHER)])
         if self.unread > MOST_UNREAD:
             log.error("keeper_link_unread", peer=self._worker, octets=self.unread)
             self.abort()

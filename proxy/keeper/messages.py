@@ -7,7 +7,7 @@ it may not be valid UTF-8.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Self, TypeAlias
+from typing import Any, Self, TypeAlias
 
 import msgspec
 
@@ -111,9 +111,15 @@ class Done(msgspec.Struct, array_like=True, tag=10, gc=False):
     """The keeper has performed it. The answer is what its type declares."""
 
     number: int
-    answer: msgspec.Raw
+    answer: Any
     failed: bool = False
     """The store that all machines share does not answer, and counting alone is not allowed."""
+
+
+class DoneUnread(Done, array_like=True, tag=10, gc=False):
+    """The same, as it arrives: the worker knows of which type the answer is."""
+
+    answer: msgspec.Raw
 
 
 class Performed(msgspec.Struct, array_like=True, tag=12, gc=False):
@@ -173,4 +179,4 @@ decode_asks = msgspec.msgpack.Decoder(list[Ask]).decode
 decode_answers = msgspec.msgpack.Decoder(list[Welcome | Answer]).decode
 decode_handover = msgspec.msgpack.Decoder(list[Remembered | Limits | InFlight | Counts | HandedOver | Found]).decode
 decode_counts = msgspec.msgpack.Decoder(list[Count]).decode
-decode_done = msgspec.msgpack.Decoder(list[Welcome | Done | Performed]).decode
+decode_done = msgspec.msgpack.Decoder(list[Welcome | DoneUnread | Performed]).decode

@@ -61,6 +61,9 @@ class ScriptError(Exception):
 
 _NUMBER = re.compile(r"[ \t]*([-+]?[0-9]+(?:\.[0-9]*)?|[-+]?\.[0-9]+)[ \t]*\Z")
 _LONGEST_NUMBER = 320
+_FEW = 20
+"""Digits of a number that is read without a pattern."""
+
 _NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]*(?:\.[A-Za-z_][A-Za-z0-9_]*)*\Z")
 _BREAKS = re.compile(r"[\x00-\x08\x0a-\x1f\x7f\x85\u2028\u2029]+")
 
@@ -103,11 +106,14 @@ def as_number(value: Value) -> float:
     Raises:
         ScriptError: the text is not a number.
     """
-    if isinstance(value, int | float):
-        return value
+    kind = value.__class__
+    if kind is int or kind is float:
+        return value  # type: ignore[return-value]  # mypy does not see it
     text = as_text(value)
     if not text:
         return 0
+    if len(text) < _FEW and text.isascii() and text.isdigit():  # as nearly all are
+        return int(text)
     if len(text) > _LONGEST_NUMBER or _NUMBER.match(text) is None:
         raise ScriptError(reasons.not_numeric(text))
     return float(text) if "." in text else int(text)

@@ -12,7 +12,7 @@ from typing import Any, cast
 from proxy.counting.base import Counting
 from proxy.counting.memory import MemoryCounting
 from proxy.lists.listed import Lists
-from proxy.mail.session import Session
+from proxy.mail.session import Session, Transaction
 from proxy.modules.sieve_policy.counters import ScriptCounters, SessionCounters
 from proxy.modules.sieve_policy.lists import SessionLists
 from proxy.options.core import CoreOptions
@@ -94,6 +94,7 @@ class PlainSession:
 
     local: tuple[str, int] = ("198.51.100.1", 25)
     client_ip: str = "192.0.2.1"
+    transaction: Transaction = field(default_factory=Transaction)
 
 
 def plain_counters(

@@ -55,6 +55,8 @@ class ClientList:
 
     def has_address(self, client: str) -> bool:
         """Whether a client's address is listed."""
+        if not self.networks:
+            return False
         address = read_address(client)
         return any(address.version == each.version and address in each for each in self.networks)
 
@@ -86,6 +88,8 @@ class RecipientList:
 
     def has(self, local_part: str, domain: str) -> bool:
         """Whether a recipient is listed, with or without an extension (`user+extension`)."""
+        if not (self.local_parts or self.addresses or self.domains or self.patterns):
+            return False
         names = {local_part.lower(), local_part.lower().partition("+")[0]}
         return (
             not names.isdisjoint(self.local_parts)

@@ -9,12 +9,11 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable
-from typing import Any, TypeAlias
+from typing import Any, TypeAlias, cast
 
 import msgspec
 
 from config.base.ip import packed_address
-from proxy.base.waiting import may_fail
 from proxy.counting.base import Counting, CountingUnavailable
 from proxy.counting.operations import Greylist, Operation, Present, Seen, Sum
 from proxy.mail.session import Session
@@ -34,9 +33,10 @@ ASKED_AHEAD = (Sum, Present)
 """The questions that are asked ahead, of those that a script asks."""
 
 Key: TypeAlias = tuple[Any, ...]
-"""What a question is about, with the client's address or without it."""
+"""What a question is about, without the client's address."""
 
-Answers: TypeAlias = dict[Key, asyncio.Future[Any]]
+Answers: TypeAlias = dict[Any, asyncio.Future[Any]]
+"""The answers by question; those about a greylist by its room and key."""
 
 Begun: TypeAlias = tuple[Answers, float]
 """The answers to questions that were asked ahead, and until when they are good."""
@@ -51,21 +51,32 @@ class Habits:
     __slots__ = ("_known",)
 
     def __init__(self) -> None:
-        self._known: dict[Key, Ask] = {}
-        """The newest one is last."""
+        self._known: dict[Key, Any] = {}
+        """Questions about the latest client, and what makes others. The newest one is last."""
 
-    def note(self, key: Key, ask: Ask) -> None:
+    def note(self, key: Key, asked: Operation[Any] | Ask) -> None:
         """A script has asked this."""
         known = self._known
         if key not in known:
             if len(known) >= MOST_HABITS:
                 del known[next(iter(known))]
-            known[key] = ask
+            known[key] = asked
 
-    def others(self, asked: Key, session: Session) -> list[Operation[Any]]:
+    def others(self, asked: Key, session: Session) -> list[Any]:
         """Return what else scripts ask, for this session."""
-        found = [ask(session) for key, ask in self._known.items() if key != asked]
-        return [each for each in found if each is not None]
+        found: list[Any] = []
+        known = self._known
+        if not known:
+            return found
+        address = packed_address(session.client_ip)
+        for key, habit in known.items():
+            if key == asked:
+                continue
+            each = habit(session) if habit.__class__ not in ASKED_AHEAD else _about(habit, address)
+            if each is not None:
+                known[key] = habit if each.__class__ is Greylist else each
+                found.append(each)
+        return found
 
 
 class Ahead:
@@ -90,7 +101,7 @@ class Ahead:
         """
         if operation.__class__ not in ASKED_AHEAD or operation.address != packed_address(self._session.client_ip):
             return self._counting.ask(operation)
-        known = self._taken(_key(operation)) if self._answers else None
+        known = self._taken(operation) if self._answers else None
         if known is not None and not known.done():
             return known
         if known is not None and known.exception() is None:
@@ -100,7 +111,7 @@ class Ahead:
         if is_first and not isinstance(answer, asyncio.Future):
             return answer  # nothing is waited for here
         habit = _habit(operation)
-        self._habits.note(habit, _asks(operation))
+        self._habits.note(habit, operation)
         if is_first:
             self._ask_others(habit)
         return answer
@@ -112,7 +123,7 @@ class Ahead:
 
     def seen(self, attempt: Greylist) -> Seen | None:
         """Return what a look has found about an attempt; None if there was no look, or no answer yet."""
-        known = self._taken(_key(attempt))
+        known = self._taken(_key(attempt)) if self._answers else None
         return known.result() if known is not None and known.done() and known.exception() is None else None
 
     def will_look(self, name: str, ask: Ask) -> None:
@@ -124,7 +135,7 @@ class Ahead:
         if self._answers:
             self._answers = {}
 
-    def _taken(self, key: Key) -> asyncio.Future[Any] | None:
+    def _taken(self, key: Any) -> asyncio.Future[Any] | None:
         answer = self._answers.pop(key, None) if self._answers else None
         return answer if answer is not None and answer.get_loop().time() < self._until else None
 
@@ -136,14 +147,20 @@ class Ahead:
             except CountingUnavailable:
                 return
             if isinstance(later, asyncio.Future):
-                later.add_done_callback(may_fail)  # the script may never ask
-                self._answers[_key(each)] = later
+                self._answers[_key(each) if each.__class__ is Greylist else each] = later
 
 
-def _key(operation: Any) -> Key:
-    if operation.__class__ is Greylist:
-        return (Greylist, operation.room, operation.key)
-    return (operation.__class__, *msgspec.structs.astuple(operation))
+def _key(attempt: Greylist) -> Key:
+    """Return what an attempt and a look have in common."""
+    return (Greylist, attempt.room, attempt.key)
+
+
+def _about(asked: Any, address: bytes) -> Operation[Any] | None:
+    """Return the same question about another client; None if its address is of the other family."""
+    if asked.address == address:
+        return cast(Operation[Any], asked)
+    same = len(asked.address) == len(address)
+    return msgspec.structs.replace(asked, address=address) if same else None
 
 
 def _habit(operation: Any) -> Key:
@@ -151,14 +168,3 @@ def _habit(operation: Any) -> Key:
     fields = msgspec.structs.astuple(operation)
     at = fields.index(operation.address)
     return (operation.__class__, len(operation.address), *fields[:at], *fields[at + 1 :])
-
-
-def _asks(operation: Any) -> Ask:
-    """Return a function that makes the same question about another client."""
-    octets = len(operation.address)
-
-    def ask(session: Session) -> Operation[Any] | None:
-        address = packed_address(session.client_ip)
-        return msgspec.structs.replace(operation, address=address) if len(address) == octets else None
-
-    return ask

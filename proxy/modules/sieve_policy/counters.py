@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
+import asyncio
 import time
 from collections import OrderedDict
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
 from hashlib import blake2b
 from typing import Any, TypeVar
-from weakref import WeakKeyDictionary
 
 from proxy.base.log import get_logger, printable
 from proxy.counting import operations as ops
@@ -17,7 +17,7 @@ from proxy.counting.presence import key_of
 from proxy.counting.traffic import of_script, series_of
 from proxy.counting.windows import AGED_SECONDS
 from proxy.mail.session import Session
-from proxy.modules.sieve_policy.ahead import Ahead, Begun, Habits
+from proxy.modules.sieve_policy.ahead import Ahead, Habits
 from proxy.options.core import CoreOptions
 from proxy.store.base import decoded, encoded
 from sieve.phases import Phase
@@ -80,21 +80,24 @@ class ScriptCounters:
         self.monitors = monitors
         self._clock = clock
         self._habits = {phase: Habits() for phase in Phase}
-        self._foreseen: WeakKeyDictionary[Session, Begun] = WeakKeyDictionary()
-        """What was asked for the next recipient. Nothing in it may refer to the session, which would then never go."""
         self._throttles: OrderedDict[tuple[bool, str], _Throttle] = OrderedDict()
         self._gauges: OrderedDict[str, tuple[int, float]] = OrderedDict()
 
     def ahead(self, session: Session, phase: Phase) -> Ahead:
         """Return what asks for one run of a phase."""
-        begun = self._foreseen.pop(session, None) if phase is Phase.RCPTTO and self._foreseen else None
+        begun: Any = session.transaction.heard.pop(self, None) if phase is Phase.RCPTTO else None
         return Ahead(self.counting, self._habits[phase], session, begun)
 
     def foresee(self, session: Session) -> None:
-        """Ask what the scripts of RCPT TO will ask."""
+        """Ask what the scripts of RCPT TO will ask. The transaction keeps the answers for the next recipient."""
         begun = Ahead(self.counting, self._habits[Phase.RCPTTO], session).begin()
         if begun is not None:
-            self._foreseen[session] = begun
+            session.transaction.heard[self] = begun
+
+    def awaited(self, session: Session) -> list[asyncio.Future[Any]]:
+        """Return the answers for the next recipient that are not there yet."""
+        begun: Any = session.transaction.heard.get(self)
+        return [] if begun is None else [each for each in begun[0].values() if not each.done()]
 
     def define(self, name: str, count: int, seconds: float, *, shared: bool) -> _Throttle | None:
         """Remember a throttle; return it if it is new."""

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import asyncio
 import re
 import time
 from bisect import bisect_left
 from collections.abc import Awaitable, Callable, Coroutine, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from functools import partial
 from typing import Any, cast
@@ -15,6 +17,7 @@ from config.diagnostics import Diagnostic, Severity, Source, Span
 from config.schema.specs import ModuleSpec
 from config.settings import ModuleSettings
 from proxy.base.log import get_logger
+from proxy.counting.base import CountingUnavailable
 from proxy.mail import replies
 from proxy.mail.session import Session
 from proxy.mail.validator import Hook, OnError, Validator
@@ -252,6 +255,8 @@ class SieveValidator:
         """Run scripts until one ends the phase. If one has to wait, return a coroutine that goes on from there."""
         if session.transaction.pending:
             return self._after_others(phase, scripts, session)
+        if phase is Phase.RCPTTO and (answers := self._counters.awaited(session)):
+            return self._after_answers(answers, scripts, session)
         host = self._host(session, self._services, phase, self._duplicates, self._counters)
         for number, script in enumerate(scripts, 1):
             began = time.monotonic()
@@ -282,6 +287,15 @@ class SieveValidator:
         """Wait for what active validators began: the scripts read its results."""
         await session.transaction.settle()
         return await decided(self._judge(phase, scripts, session))
+
+    async def _after_answers(
+        self, answers: Sequence[asyncio.Future[Any]], scripts: tuple[Script, ...], session: Session
+    ) -> Verdict:
+        """Wait for what was asked at MAIL FROM. Then the scripts wait for nothing, which costs half as much."""
+        for each in answers:
+            with suppress(CountingUnavailable):  # the script that asks hears so
+                await each
+        return await decided(self._judge(Phase.RCPTTO, scripts, session))
 
     async def _rest(
         self,

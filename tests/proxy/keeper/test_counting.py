@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+import cProfile
+import pstats
 import socket
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterable
 from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
@@ -34,11 +36,12 @@ from proxy.counting.operations import (
 )
 from proxy.keeper import counters as keepers
 from proxy.keeper import counting as room
+from proxy.keeper.counters import Counters
 from proxy.keeper.counting import KeptCounting
 from proxy.keeper.door import Door, Doors, knock
-from proxy.keeper.frames import encode
+from proxy.keeper.frames import encode, framed
 from proxy.keeper.handover import Successor
-from proxy.keeper.messages import Hello
+from proxy.keeper.messages import Count, Hello
 from proxy.keeper.only import OnlyCounting
 from proxy.keeper.service import ONLY_WORKER, SUCCESSOR, KeeperService
 from proxy.keeper.tenure import Tenure
@@ -455,3 +458,35 @@ async def test_a_worker_that_only_tells_notices_that_its_keeper_hangs(monkeypatc
             worker.tell(Add("s", 300, 6, ONE, 1))
             await eventually(lambda: [each for each in logged if each["event"] == "counting_alone"], "it counts alone")
         assert await answered(worker, Sum("s", 300, 6, ONE, 32)) == 1
+
+
+class Swallowing(asyncio.Transport):
+    """A worker that hears everything at once."""
+
+    def writelines(self, _pieces: Iterable[Any]) -> None:
+        """Take it."""
+
+    def is_closing(self) -> bool:
+        return False
+
+    def get_write_buffer_size(self) -> int:
+        return 0
+
+
+async def test_a_message_of_the_start_policy_costs_the_keeper_at_most_a_hundred_function_calls() -> None:
+    link = Counters(MemoryCounting()).link(1, 1, lambda _link: None)
+    link.connection_made(Swallowing())
+    known = Sum("script unknown_recipients", 900, 4, ONE, 32, 0, 3)
+    received = Sum("inbound_audit reception", 900, 4, ONE, 32, 0, 3, here=True)
+    taken = Add("inbound_audit reception", 900, 4, ONE, here=True)
+    frames = [
+        (framed(encode([Count(n, known), Count(n + 1, received)])), framed(encode([Count(n + 2, taken, told=True)])))
+        for n in range(0, 300, 3)
+    ]
+    profile = cProfile.Profile()
+    with profile:
+        for asked, told in frames:
+            link.data_received(asked)
+            link._flush()
+            link.data_received(told)
+    assert pstats.Stats(profile).total_calls / len(frames) <= 100  # type: ignore[attr-defined]  # typeshed lacks it

@@ -11,6 +11,7 @@ import pytest
 from structlog.testing import capture_logs
 
 from proxy.base.tasks import TaskOwner, spawn
+from proxy.base.waiting import fail
 from proxy.counting.base import CountingUnavailable
 from proxy.counting.memory import MemoryCounting
 from proxy.counting.operations import Greylist, Operation, Present, Sum
@@ -67,7 +68,7 @@ class Keeper:
 
     def _answer(self, operation: Operation[Any], later: asyncio.Future[Any]) -> None:
         if self.down:
-            later.set_exception(CountingUnavailable())
+            fail(later, CountingUnavailable())
         else:
             later.set_result(self.memory.ask(operation))
 
