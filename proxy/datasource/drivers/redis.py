@@ -8,6 +8,7 @@ whose columns are its fields; MGET and HMGET give one row; any other list gives 
 
 from __future__ import annotations
 
+import asyncio
 import shlex
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
@@ -26,6 +27,9 @@ from proxy.options.datasources import DatasourceOptions
 
 LARGEST_REPLY = 16 << 20
 """Octets of a reply. Redis sends all of a list, however few rows are wanted."""
+
+PARTS_TOGETHER = 200
+"""Lines and strings of a reply that are read in one turn of the loop, about a millisecond. Lists may be long."""
 
 _FORBIDDEN = frozenset(
     {
@@ -47,6 +51,8 @@ def connecting(fields: Mapping[str, str], options: DatasourceOptions) -> Connect
         "protocol": 2,
         "retry": Retry(NoBackoff(), 0),
         "client_name": None,
+        "socket_timeout": None,  # the stanza's `timeout` holds; the library's own is shorter
+        "socket_connect_timeout": None,
         "driver_info": None,
     }
     kind: Any = RedisConnection
@@ -110,12 +116,13 @@ class _Connection:
 
 
 class _Bounded:
-    """Counts the octets of each reply, between the socket and the parser."""
+    """Counts the octets of each reply, between the socket and the parser, and gives other sessions their turn."""
 
     def __init__(self, connection: Any) -> None:
         parser = connection._parser  # noqa: SLF001 - the library has no limit of its own
         self._stream = parser._stream  # noqa: SLF001 - as above
         self._left = LARGEST_REPLY
+        self._parts = 0
         parser._stream = self  # noqa: SLF001 - as above
 
     def begin(self) -> None:
@@ -127,12 +134,20 @@ class _Bounded:
             raise too_large(LARGEST_REPLY)
         return octets
 
+    async def _turn(self) -> None:
+        """Let others have their turn: what is in the buffer already is read without a wait."""
+        self._parts += 1
+        if not self._parts % PARTS_TOGETHER:
+            await asyncio.sleep(0)
+
     async def readline(self) -> bytes:
+        await self._turn()
         return self._counted(await self._stream.readline())
 
     async def readexactly(self, count: int) -> bytes:
         if count > self._left:
             raise too_large(LARGEST_REPLY)
+        await self._turn()
         return self._counted(await self._stream.readexactly(count))
 
     async def read(self, count: int) -> bytes:

@@ -7,9 +7,11 @@ import os
 import signal
 from collections.abc import AsyncIterator, Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 
+from proxy.datasource.drivers import redis as room
 from proxy.datasource.errors import DatasourceError
 from proxy.datasource.sources import Datasources
 from tests.support.databases import MariaDb, Postgres, Silent, Slapd
@@ -271,6 +273,35 @@ async def test_redis_answers_commands(redis: RedisServer, made: Make) -> None:
         await sources.rows("d", "GET list")
     with pytest.raises(DatasourceError, match="SUBSCRIBE cannot be used here"):
         await sources.rows("d", "subscribe x")
+
+
+@pytest.mark.real("redis-server")
+async def test_a_long_list_of_redis_holds_up_nobody(
+    redis: RedisServer, made: Make, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    counted = room._Bounded._counted
+    parts, most = 0, 0
+
+    def counting(bounded: Any, octets: bytes) -> bytes:
+        nonlocal parts, most
+        parts += 1
+        most = max(most, parts)
+        return counted(bounded, octets)
+
+    async def others() -> None:
+        nonlocal parts
+        while True:
+            await asyncio.sleep(0)
+            parts = 0
+
+    monkeypatch.setattr(room._Bounded, "_counted", counting)
+    sources = made(f"redis://127.0.0.1:{redis.port}/5", no_cache=True)
+    await sources.execute("d", "EVAL \"for i=1,20000 do redis.call('RPUSH','long',i) end\" 0")
+    task = asyncio.get_running_loop().create_task(others())
+    rows = (await sources.rows("d", "LRANGE long 0 -1", most=-1)).rows
+    task.cancel()
+    assert rows[19_999] == ("20000",)
+    assert 0 < most <= room.PARTS_TOGETHER, "parts that are read in one turn of the loop"
 
 
 @pytest.mark.real("redis-server")
