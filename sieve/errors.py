@@ -65,9 +65,10 @@ def unclosed_comment(span: Span) -> Diagnostic:
     return error("this comment is never closed", span, "end it with */")
 
 
-def not_a_number(span: Span) -> Diagnostic:
-    """Digits followed directly by letters or dots."""
-    return error(f"{cut(span.text)} is not a number", span, "a number is 10, -86, 65.43, 4K, 1M or 2G")
+def not_a_number(span: Span, *, signed: bool) -> Diagnostic:
+    """Digits followed directly by letters or dots. In Sieve++, numbers may have a sign and a fraction (`signed`)."""
+    numbers = "10, -86, 65.43, 4K, 1M or 2G" if signed else "10, 4K, 1M or 2G"
+    return error(f"{cut(span.text)} is not a number", span, f"a number is {numbers}")
 
 
 def number_too_large(span: Span) -> Diagnostic:
@@ -111,6 +112,8 @@ _TAG_NAMES = (
     "index last copy"
 )
 _TAGS = frozenset(_TAG_NAMES.split())
+_TEST_NAMES = "address allof anyof body date envelope exists false hasflag header not size string true"
+_TESTS = frozenset(_TEST_NAMES.split())
 
 
 def call_as_argument(span: Span, *, has_values: bool = True) -> Diagnostic:
@@ -120,6 +123,10 @@ def call_as_argument(span: Span, *, has_values: bool = True) -> Diagnostic:
         return error(f"{span.text} does not join tests", span, f"write {_JOINS[word]} (TEST, TEST)")
     if word in _TAGS:
         return error(f"{cut(span.text)} cannot be an argument", span, f"write :{word}")
+    if word in _TESTS and not has_values:
+        return error(
+            f"{cut(span.text)} cannot be an argument", span, "a test stands in an if; allof (TEST, TEST) joins tests"
+        )
     value = "assign a function's result to a variable first; " if has_values else ""
     return error(f"{cut(span.text)} cannot be an argument", span, f"{value}put plain text in double quotes")
 
@@ -146,6 +153,11 @@ def else_without_if(span: Span) -> Diagnostic:
 def else_if(span: Span) -> Diagnostic:
     """`else if`."""
     return error("expected { after else", span, "write elsif")
+
+
+def meant_elsif(span: Span) -> Diagnostic:
+    """`elseif`."""
+    return error(f"unknown word {cut(span.text)}", span, "write elsif")
 
 
 def after_else(span: Span) -> Diagnostic:

@@ -177,7 +177,7 @@ class ScriptLexer:
         if group == "open_string":
             return self._cut(errors.unclosed_string(self._unclosed_string(start)))
         if group == "bad_number":
-            self._report(errors.not_a_number(self._span(start, end)))
+            self._report(errors.not_a_number(self._span(start, end), signed=self._largest == LARGEST_NUMBER))
             return self._add(TokenKind.NUMBER, start, end, 0)
         if group == "curly":
             self._report(errors.wrong_quotes(self._span(start, end)))

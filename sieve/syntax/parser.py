@@ -31,6 +31,7 @@ LONGEST_SCRIPT = 1 << 20
 MOST_MISTAKES = 100
 
 _BRANCH_WORDS = frozenset({"elsif", "else"})
+_MEANT_ELSIF = frozenset({"elseif", "elif", "elsf"})
 
 
 @dataclass(slots=True)
@@ -113,6 +114,10 @@ class Parser(Values):
         """Parse one statement, or the start or end of a block."""
         token = self._token
         if token.kind is TokenKind.WORD and token.value in _BRANCH_WORDS:
+            self._next_branch(self._advance())
+            return
+        if token.kind is TokenKind.WORD and token.value in _MEANT_ELSIF and self._chain is not None:
+            self._report(errors.meant_elsif(self._span(token)))
             self._next_branch(self._advance())
             return
         self._finish_chain()
@@ -214,11 +219,12 @@ class Parser(Values):
         test: nodes.Test | None = None
         before = len(self._diagnostics)
         if keyword.value == "else":
-            chain.has_else = True
             if self._token.kind is TokenKind.WORD and self._token.value == "if":
                 self._report(errors.else_if(self._span(self._token)))
                 self._advance()
                 test = self._head()
+            else:
+                chain.has_else = True
         else:
             test = self._head()
         if not self._is("{"):
@@ -322,7 +328,8 @@ class Parser(Values):
         if self._token.kind is TokenKind.VARIABLE:
             self._fail(errors.variable_is_not_a_test(self._span(self._token)))
         if self._token.kind is not TokenKind.WORD or self._token.value == "if" or self._token.value in _BRANCH_WORDS:
-            self._fail(errors.expected("a test", self._span(self._token)))
+            hint = "only anyof and allof have parentheses" if self._is("(") else None
+            self._fail(errors.expected("a test", self._span(self._token), hint))
         return self._token
 
 
