@@ -31,6 +31,9 @@ LOCAL_SECONDS = 60.0
 FACT_LOCAL_SECONDS = 10.0
 """How long memory trusts a fact about a domain, or its absence: mail from one domain comes in bursts."""
 
+ASKED_FIRST = "no_probe", "catchall"
+"""Facts that are looked up before each probe."""
+
 
 class CallbackCache:
     """Verdicts by question, and facts by domain. One process owns it; the store behind it may be shared."""
@@ -95,12 +98,11 @@ class CallbackCache:
     async def find(self, question: Question) -> CachedVerdict | None:
         """Return the valid record for the question, its family, or its domain; asks the store if necessary."""
         now = self.now()
-        own = self.keys.of(question)
-        for key in self.keys.all_of(question):
-            record = await self._load(key)
+        keys = self.keys.all_of(question)
+        for key, record in zip(keys, await self._load_all(keys, question.domain), strict=True):
             if record is None or not record.fresh(now):
                 continue
-            if key == own or _answers_for_others(record):
+            if key == keys[0] or _answers_for_others(record):
                 return record
         return None
 
@@ -152,8 +154,10 @@ class CallbackCache:
         """Whether the fact is remembered about the domain."""
         key = self.keys.of_fact(fact, domain)
         marked = self._facts.get(key)
-        if marked is None:
-            marked = self._facts[key] = self._believable(await self._store.get(key), FACT_SECONDS[fact])
+        return marked if marked is not None else self._noted(key, fact, await self._store.get(key))
+
+    def _noted(self, key: str, fact: str, stored: Stored | None) -> bool:
+        marked = self._facts[key] = self._believable(stored, FACT_SECONDS[fact])
         return marked
 
     def _believable(self, stored: Stored | None, seconds: float) -> bool:
@@ -240,16 +244,31 @@ class CallbackCache:
 
     async def _load(self, key: str) -> CachedVerdict | None:
         """Return the record of a key, valid or expired: an expired one still has its streak."""
-        now = self.now()
-        held = self.memory.get(key)
-        if self._alone:
-            return held.record if held is not None else None
-        if held is not None and now < held.expires and (now < held.until or self.memory.holds_on(held, now)):
-            return held.record  # otherwise another process may know more
-        record = self._read(await self._store.get(key))
-        if record is not None:
-            self._hold(key, record)
-        return record
+        return (await self._load_all([key]))[0]
+
+    async def _load_all(self, keys: list[str], domain: str = "") -> list[CachedVerdict | None]:
+        """Return the records of keys, as `_load`; on the way, learn what will be asked about the domain."""
+        found = {key: self._held_record(key) for key in keys}
+        missing = [] if self._alone else [key for key, record in found.items() if record is None]
+        if missing:
+            facts = [(self.keys.of_fact(each, domain), each) for each in ASKED_FIRST] if domain else []
+            facts = [each for each in facts if each[0] not in self._facts]
+            stored = await self._store.get_all([*missing, *[key for key, _ in facts]])
+            for (key, fact), each in zip(facts, stored[len(missing) :], strict=True):
+                self._noted(key, fact, each)
+            for key, each in zip(missing, stored, strict=False):
+                record = found[key] = self._read(each)
+                if record is not None:
+                    self._hold(key, record)
+        return [found[key] for key in keys]
+
+    def _held_record(self, key: str) -> CachedVerdict | None:
+        """Return the record that memory holds, unless another process may know more."""
+        now, held = self.now(), self.memory.get(key)
+        if held is None:
+            return None
+        believed = now < held.expires and (now < held.until or self.memory.holds_on(held, now))
+        return held.record if self._alone or believed else None
 
     def _read(self, stored: Stored | None) -> CachedVerdict | None:
         """Return what a store held, with its times on memory's clock."""

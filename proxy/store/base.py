@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -27,6 +28,10 @@ class Stored:
 
     value: bytes
     expires_at: float
+
+
+Taking = tuple[str, Throttle, int]
+"""A bucket's key, its limit, and the tokens to take."""
 
 
 class Untouched:
@@ -59,6 +64,10 @@ class Store(Protocol):
         """Return an entry that has not expired."""
         ...
 
+    async def get_all(self, keys: Sequence[str]) -> list[Stored | None]:
+        """Return what `get` returns for each key, with one trip to the store."""
+        ...
+
     async def put(self, key: str, value: bytes, lives: float) -> None:
         """Store an entry for `lives` seconds, replacing the one before."""
         ...
@@ -84,6 +93,10 @@ class Store(Protocol):
 
         All users of the store share the bucket. A negative number returns unused tokens.
         """
+        ...
+
+    async def take_each(self, takings: Sequence[Taking]) -> list[bool]:
+        """Take from several buckets, with one trip to the store; return for each whether it had enough."""
         ...
 
     async def acquire(self, key: str, seconds: float) -> str | None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
 from typing import TypeVar
 
@@ -13,7 +13,7 @@ from proxy.metrics.metric import DOWN, UP
 from proxy.metrics.table import STORE_TIME, STORE_UP
 from proxy.options.schemes import SCHEMES
 from proxy.options.throttle import Throttle
-from proxy.store.base import MOST_SCANNED, Store, Stored, StoreUnavailable, Untouched
+from proxy.store.base import MOST_SCANNED, Store, Stored, StoreUnavailable, Taking, Untouched
 from proxy.store.memory import MemoryStore
 
 log = get_logger()
@@ -84,6 +84,12 @@ class FallingBack:
         stored = await self._do(self._reading, lambda: self._store.get(key), lambda: self._memory.get(key))
         return kept if kept is not None else stored
 
+    async def get_all(self, keys: Sequence[str]) -> list[Stored | None]:
+        """Return several entries; while the store is down, one after the other."""
+        if self._since is not None:
+            return [await self.get(key) for key in keys]
+        return await self._do(self._reading, lambda: self._store.get_all(keys), lambda: self._memory.get_all(keys))
+
     async def put(self, key: str, value: bytes, lives: float) -> None:
         """Store an entry."""
         await self._do(
@@ -103,6 +109,12 @@ class FallingBack:
             self._writing,
             lambda: self._store.take(key, throttle, tokens),
             lambda: self._memory.take(key, throttle, tokens),
+        )
+
+    async def take_each(self, takings: Sequence[Taking]) -> list[bool]:
+        """Take tokens from several buckets."""
+        return await self._do(
+            self._writing, lambda: self._store.take_each(takings), lambda: self._memory.take_each(takings)
         )
 
     async def acquire(self, key: str, seconds: float) -> str | None:

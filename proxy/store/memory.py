@@ -7,12 +7,12 @@ from __future__ import annotations
 
 import secrets
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 
 from cachetools import TLRUCache
 
 from proxy.options.throttle import Buckets, Throttle
-from proxy.store.base import MOST_SCANNED, Stored, Untouched, decoded, encoded
+from proxy.store.base import MOST_SCANNED, Stored, Taking, Untouched, decoded, encoded
 from proxy.store.clocks import Clock, steady
 
 MOST_ENTRIES = 100_000
@@ -47,6 +47,10 @@ class MemoryStore:
         held = self._entries.get(key)
         return None if held is None else self._stored(held)
 
+    async def get_all(self, keys: Sequence[str]) -> list[Stored | None]:
+        """Return several entries."""
+        return [await self.get(key) for key in keys]
+
     async def put(self, key: str, value: bytes, lives: float) -> None:
         """Store an entry for `lives` seconds."""
         self._entries[key] = (value, self._ticking() + lives)
@@ -74,6 +78,10 @@ class MemoryStore:
     async def take(self, key: str, throttle: Throttle, tokens: int = 1) -> bool:
         """Take tokens from a bucket."""
         return self._buckets.take(key, throttle, tokens)
+
+    async def take_each(self, takings: Sequence[Taking]) -> list[bool]:
+        """Take tokens from several buckets."""
+        return [self._buckets.take(*each) for each in takings]
 
     async def acquire(self, key: str, seconds: float) -> str | None:
         """Lock a key."""

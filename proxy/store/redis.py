@@ -10,7 +10,7 @@ import asyncio
 import secrets
 import struct
 import time
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import suppress
 from functools import lru_cache, partial
 from hashlib import sha1
@@ -24,7 +24,7 @@ from redis.exceptions import NoScriptError, RedisError
 
 from proxy.options.store import StoreUrl
 from proxy.options.throttle import Throttle
-from proxy.store.base import MOST_SCANNED, Stored, StoreUnavailable, Untouched, decoded, encoded
+from proxy.store.base import MOST_SCANNED, Stored, StoreUnavailable, Taking, Untouched, decoded, encoded
 from proxy.store.batches import Batches
 
 SECONDS = 0.25
@@ -77,6 +77,11 @@ class RedisStore:
     async def get(self, key: str) -> Stored | None:
         """Return an entry that has not expired."""
         return self._unpacked(await self._ask(("GET", _ENTRY + encoded(key)), _octets))
+
+    async def get_all(self, keys: Sequence[str]) -> list[Stored | None]:
+        """Return several entries."""
+        packed = await self._ask(("MGET", *[_ENTRY + encoded(key) for key in keys]), partial(_several, len(keys)))
+        return [self._unpacked(each) for each in packed]
 
     async def put(self, key: str, value: bytes, lives: float) -> None:
         """Store an entry for `lives` seconds."""
@@ -138,6 +143,10 @@ class RedisStore:
         bucket = _BUCKET + encoded(f"{throttle}:{key}")
         command = ("EVAL", TAKE, 1, bucket, throttle.count, throttle.seconds, tokens)
         return bool(await self._ask(command, _first_of_two))
+
+    async def take_each(self, takings: Sequence[Taking]) -> list[bool]:
+        """Take tokens from several buckets, one after the other."""
+        return [await self.take(*each) for each in takings]
 
     async def acquire(self, key: str, seconds: float) -> str | None:
         """Lock a key for all machines."""

@@ -10,7 +10,7 @@ import asyncio
 import secrets
 import sqlite3
 import time
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from functools import partial
@@ -19,7 +19,7 @@ from typing import TypeVar
 
 from proxy.base.tasks import TaskOwner, spawn
 from proxy.options.throttle import Throttle
-from proxy.store.base import MOST_SCANNED, Stored, StoreUnavailable, Untouched, decoded, encoded
+from proxy.store.base import MOST_SCANNED, Stored, StoreUnavailable, Taking, Untouched, decoded, encoded
 from proxy.store.batches import Batches
 from proxy.store.clocks import AHEAD_SECONDS, steady
 from proxy.store.sqlite_file import open_for_reading, open_for_writing
@@ -48,13 +48,13 @@ _CLOSE_SECONDS = 2.0
 T = TypeVar("T")
 
 _TAKE = """
-INSERT INTO buckets (key, tokens, at, expires, allowed) VALUES (:key, :count - :wanted, :now, :now + :seconds, 1)
+INSERT INTO buckets (key, tokens, at, expires, allowed) VALUES (?1, ?2 - ?3, ?4, ?4 + ?5, 1)
 ON CONFLICT (key) DO UPDATE SET
   (tokens, allowed) = (
-    SELECT filled - iif(filled >= :wanted, :wanted, 0), filled >= :wanted
-    FROM (SELECT min(:count, buckets.tokens + max(0.0, :now - buckets.at) * :count / :seconds) AS filled)
+    SELECT filled - iif(filled >= ?3, ?3, 0), filled >= ?3
+    FROM (SELECT min(?2, buckets.tokens + max(0.0, ?4 - buckets.at) * ?2 / ?5) AS filled)
   ),
-  at = :now, expires = :now + :seconds
+  at = ?4, expires = ?4 + ?5
 RETURNING allowed
 """
 _ACQUIRE = """
@@ -102,14 +102,20 @@ class SqliteStore:
         """The connection and the version of its data at the last look."""
         self._reads = Batches(self._read, name="sqlite reads", seconds=SECONDS)
         self._writes = Batches(self._write, name="sqlite writes", seconds=SECONDS)
-        self._changes: Batches[Change, list[Row]] = Batches(self._change_all, name="sqlite changes", seconds=SECONDS)
+        self._changes: Batches[Sequence[Change], list[list[Row]]] = Batches(
+            self._change_all, name="sqlite changes", seconds=SECONDS
+        )
 
     # ------------------------------------------------------------ entries
 
     async def get(self, key: str) -> Stored | None:
         """Return an entry that has not expired."""
-        stored = await self._reads.ask(encoded(key))
-        return stored if stored is not None and stored.expires_at > self._clock() else None
+        return (await self.get_all((key,)))[0]
+
+    async def get_all(self, keys: Sequence[str]) -> list[Stored | None]:
+        """Return several entries."""
+        found, now = await self._reads.ask([encoded(key) for key in keys]), self._clock()
+        return [stored if stored is not None and stored.expires_at > now else None for stored in found]
 
     async def put(self, key: str, value: bytes, lives: float) -> None:
         """Store an entry for `lives` seconds; return when its batch is written."""
@@ -149,19 +155,14 @@ class SqliteStore:
 
     async def take(self, key: str, throttle: Throttle, tokens: int = 1) -> bool:
         """Take tokens from a bucket shared by all processes of the machine."""
-        if not throttle.count or tokens > throttle.count:
-            return not throttle.count
-        rows = await self._change(
-            _TAKE,
-            {
-                "key": encoded(f"{throttle}:{key}"),
-                "count": float(throttle.count),
-                "seconds": float(throttle.seconds),
-                "wanted": tokens,
-                "now": self._clock(),
-            },
-        )
-        return bool(rows[0][0])
+        return (await self.take_each(((key, throttle, tokens),)))[0]
+
+    async def take_each(self, takings: Sequence[Taking]) -> list[bool]:
+        """Take tokens from several buckets."""
+        now = self._clock()
+        changes = [_taking(each, now) for each in takings if 0 < each[1].count >= each[2]]
+        rows = iter(await self._changes.ask(changes) if changes else ())
+        return [bool(next(rows)[0][0]) if 0 < each[1].count >= each[2] else not each[1].count for each in takings]
 
     async def acquire(self, key: str, seconds: float) -> str | None:
         """Lock a key for all processes of the machine; locks from before the clock was set back are ignored."""
@@ -210,12 +211,13 @@ class SqliteStore:
             await connected.reader.close(_CLOSE_SECONDS)
             await connected.writer.close(_CLOSE_SECONDS)
 
-    async def _read(self, keys: list[bytes]) -> list[Stored | None]:
+    async def _read(self, reads: list[list[bytes]]) -> list[list[Stored | None]]:
         """Answer a batch of reads."""
+        keys = [key for read in reads for key in read]
         marks = ",".join("?" * len(keys))
         rows = await self._ask(f"SELECT key, value, expires FROM entries WHERE key IN ({marks})", keys)  # noqa: S608 - question marks
         found = {key: Stored(value, expires) for key, value, expires in rows}
-        return [found.get(key) for key in keys]
+        return [[found.get(key) for key in read] for read in reads]
 
     async def _write(self, entries: list[tuple[bytes, bytes, float]]) -> list[None]:
         """Write a batch of entries, in order."""
@@ -224,15 +226,16 @@ class SqliteStore:
         await self._alone(f"INSERT OR REPLACE INTO entries (key, value, expires) VALUES {marks}", parameters)  # noqa: S608 - question marks
         return [None] * len(entries)
 
-    async def _change_all(self, changes: list[Change]) -> list[list[Row] | StoreUnavailable]:
+    async def _change_all(self, requests: list[Sequence[Change]]) -> list[list[list[Row]] | StoreUnavailable]:
         """Make a batch of changes, with one trip to the thread and one transaction."""
+        changes = [change for request in requests for change in request]
         if len(changes) == 1:
-            return [await self._alone(*changes[0])]
-        done = await self._using(lambda connected: _sound(connected.writer.changes(changes)))
-        return [StoreUnavailable(str(each)) if isinstance(each, sqlite3.Error) else each for each in done]
+            return [[await self._alone(*changes[0])]]
+        done = iter(await self._using(lambda connected: _sound(connected.writer.changes(changes))))
+        return [_all_of([next(done) for _ in request]) for request in requests]
 
     async def _change(self, statement: str, parameters: Parameters = ()) -> list[Row]:
-        return await self._changes.ask((statement, parameters))
+        return (await self._changes.ask(((statement, parameters),)))[0]
 
     async def _alone(self, statement: str, parameters: Parameters = ()) -> list[Row]:
         return await self._using(lambda connected: connected.writer.rows(statement, parameters))
@@ -305,6 +308,23 @@ async def _version(connected: _Connections) -> tuple[_Connections, int]:
     """Return the version of the data, which only the writing of others changes (www.sqlite.org/pragma.html)."""
     rows = await connected.writer.rows("PRAGMA data_version", ())
     return connected, int(rows[0][0])
+
+
+def _taking(taking: Taking, now: float) -> Change:
+    """Return the change that takes tokens from a bucket."""
+    key, throttle, tokens = taking
+    count, seconds = float(throttle.count), float(throttle.seconds)
+    return _TAKE, (encoded(f"{throttle}:{key}"), count, tokens, now, seconds)
+
+
+def _all_of(done: list[list[Row] | sqlite3.Error]) -> list[list[Row]] | StoreUnavailable:
+    """Return the rows of all changes of a request, or the first failure."""
+    rows = []
+    for each in done:
+        if isinstance(each, sqlite3.Error):
+            return StoreUnavailable(str(each))
+        rows.append(each)
+    return rows
 
 
 async def _sound(changes: Awaitable[list[list[Row] | sqlite3.Error]]) -> list[list[Row] | sqlite3.Error]:

@@ -21,7 +21,7 @@ from cachetools import LRUCache
 from config.base.ip import read_address
 from proxy.base.log import get_logger, printable
 from proxy.options.throttle import Throttle
-from proxy.store.base import Store, decoded, encoded
+from proxy.store.base import Store, Taking, decoded, encoded
 
 log = get_logger()
 
@@ -45,10 +45,6 @@ class Budgets:
     per_client: Throttle
     share: int = 25
     """Per cent of the other budgets that one client network may use; 100 is no limit."""
-
-
-_Charge = tuple[str, Throttle, int]
-"""A bucket's key, its limit, and the tokens to take."""
 
 
 class Neighbour:
@@ -89,20 +85,20 @@ class Neighbour:
         both = zip([*self._shares(client, taken), *taken], [*self._shares(client, used), *used], strict=True)
         await self._returned([(key, limit, had - kept) for (key, limit, had), (_, _, kept) in both])
 
-    def _unknown(self, address: str, unknown: int) -> _Charge:
+    def _unknown(self, address: str, unknown: int) -> Taking:
         limit = self._budgets.unknown_users
         return f"cbv unknown {network_of(address)}", limit, min(unknown, limit.count)
 
-    async def _charged(self, client: str, charges: list[_Charge]) -> str | None:
+    async def _charged(self, client: str, charges: list[Taking]) -> str | None:
         """Take a question's cost from the client's shares, then from the whole budgets: all of it, or nothing."""
-        taken: list[_Charge] = []
+        taken: list[Taking] = []
         if not await self._taken(self._shares(client, charges), taken):
             return "client_throttled"
         if not await self._taken(charges, taken):
             return "throttled"
         return None
 
-    def _shares(self, client: str, charges: list[_Charge]) -> list[_Charge]:
+    def _shares(self, client: str, charges: list[Taking]) -> list[Taking]:
         """Return the charges to the shares of the client's network; none if there is no client."""
         percent = self._budgets.share
         if not client or percent >= 100:
@@ -114,21 +110,22 @@ class Neighbour:
             shares.append((f"cbv share {network} {key}", Throttle(most, limit.seconds), min(tokens, most)))
         return shares
 
-    async def _taken(self, charges: list[_Charge], taken: list[_Charge]) -> bool:
-        """Take charges one by one and add them to `taken`. If one fails, return all of `taken`."""
-        for charge in charges:
-            if not charge[1].count:
-                continue
-            if not await self._store.take(*charge):
-                await self._returned(taken)
-                return False
-            taken.append(charge)
-        return True
+    async def _taken(self, charges: list[Taking], taken: list[Taking]) -> bool:
+        """Take charges together and add them to `taken`. If one fails, return all of `taken`."""
+        limited = [charge for charge in charges if charge[1].count]
+        if not limited:
+            return True
+        allowed = await self._store.take_each(limited)
+        taken += [charge for charge, allows in zip(limited, allowed, strict=True) if allows]
+        if all(allowed):
+            return True
+        await self._returned(taken)
+        return False
 
-    async def _returned(self, charges: list[_Charge]) -> None:
-        for key, limit, tokens in charges:
-            if limit.count and tokens > 0:
-                await self._store.take(key, limit, -tokens)
+    async def _returned(self, charges: list[Taking]) -> None:
+        given = [(key, limit, -tokens) for key, limit, tokens in charges if limit.count and tokens > 0]
+        if given:
+            await self._store.take_each(given)
 
 
 @lru_cache(_MOST_REMEMBERED)
