@@ -42,9 +42,15 @@ class _Deadlines:
         return ends
 
     def _end(self, number: int) -> None:
-        ends = self._ends.pop(number)
-        while ends:
-            ends.pop().end()
+        self._end_all(self._ends.pop(number))
+
+    def _end_all(self, ends: set[Ending]) -> None:
+        try:
+            while ends:
+                ends.pop().end()
+        finally:
+            if ends:  # one of them failed, which the loop reports; the others end nevertheless
+                self.loop.call_soon(self._end_all, ends)
 
 
 class _Newest:
@@ -55,10 +61,14 @@ class _Newest:
 
 def end_after(seconds: float, each: Ending) -> set[Ending]:
     """Call `each.end` after `seconds`, once, unless it is discarded from the returned set before."""
-    deadlines, loop = _Newest.deadlines, asyncio.get_running_loop()
+    return _of(asyncio.get_running_loop()).add(each, seconds)
+
+
+def _of(loop: asyncio.AbstractEventLoop) -> _Deadlines:
+    deadlines = _Newest.deadlines
     if deadlines is None or deadlines.loop is not loop:
         deadlines = _Newest.deadlines = _Deadlines(loop)
-    return deadlines.add(each, seconds)
+    return deadlines
 
 
 class Within:
@@ -71,11 +81,12 @@ class Within:
         self._seconds, self._has_ended = seconds, False
 
     def __enter__(self) -> None:
-        task = asyncio.current_task()
+        loop = asyncio.get_running_loop()
+        task = asyncio.current_task(loop)
         if task is None:
             raise RuntimeError("a time limit needs a task that it can end")
         self._task, self._cancelling = task, task.cancelling()
-        self._ends = end_after(self._seconds, self)
+        self._ends = _of(loop).add(self, self._seconds)
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None

@@ -244,23 +244,30 @@ class CallbackCache:
 
     async def _load(self, key: str) -> CachedVerdict | None:
         """Return the record of a key, valid or expired: an expired one still has its streak."""
-        return (await self._load_all([key]))[0]
+        record = self._held_record(key)
+        return record if record is not None or self._alone else self._learned(key, await self._store.get(key))
 
-    async def _load_all(self, keys: list[str], domain: str = "") -> list[CachedVerdict | None]:
+    async def _load_all(self, keys: list[str], domain: str) -> list[CachedVerdict | None]:
         """Return the records of keys, as `_load`; on the way, learn what will be asked about the domain."""
-        found = {key: self._held_record(key) for key in keys}
-        missing = [] if self._alone else [key for key, record in found.items() if record is None]
-        if missing:
-            facts = [(self.keys.of_fact(each, domain), each) for each in ASKED_FIRST] if domain else []
-            facts = [each for each in facts if each[0] not in self._facts]
-            stored = await self._store.get_all([*missing, *[key for key, _ in facts]])
-            for (key, fact), each in zip(facts, stored[len(missing) :], strict=True):
-                self._noted(key, fact, each)
-            for key, each in zip(missing, stored, strict=False):
-                record = found[key] = self._read(each)
-                if record is not None:
-                    self._hold(key, record)
-        return [found[key] for key in keys]
+        found = [self._held_record(key) for key in keys]
+        if self._alone or None not in found:
+            return found
+        facts = [(self.keys.of_fact(fact, domain), fact) for fact in ASKED_FIRST]
+        facts = [each for each in facts if each[0] not in self._facts]
+        stored = await self._store.get_all([*keys, *[key for key, _ in facts]])
+        for (key, fact), each in zip(facts, stored[len(keys) :], strict=True):
+            self._noted(key, fact, each)
+        return [
+            record if record is not None else self._learned(key, each)
+            for key, record, each in zip(keys, found, stored[: len(keys)], strict=True)
+        ]
+
+    def _learned(self, key: str, stored: Stored | None) -> CachedVerdict | None:
+        """Return what a store held, and remember it."""
+        record = self._read(stored)
+        if record is not None:
+            self._hold(key, record)
+        return record
 
     def _held_record(self, key: str) -> CachedVerdict | None:
         """Return the record that memory holds, unless another process may know more."""

@@ -93,6 +93,29 @@ async def test_limits_share_timers_and_each_is_told_once() -> None:
     assert spared.ended == 0
 
 
+async def test_one_that_fails_keeps_no_other_from_its_end() -> None:
+    class Failing:
+        def end(self) -> None:
+            raise ZeroDivisionError
+
+    class Limited:
+        ended = 0
+
+        def end(self) -> None:
+            self.ended += 1
+
+    reported: list[object] = []
+    asyncio.get_running_loop().set_exception_handler(lambda _, context: reported.append(context["exception"]))
+    many = [Limited() for _ in range(20)]
+    for each in many:
+        end_after(0.01, each)
+        end_after(0.01, Failing())
+    await asyncio.sleep(0.01 + 2 / EACH_SECOND)
+    await asyncio.sleep(0.1)
+    assert {each.ended for each in many} == {1}
+    assert len(reported) == 20
+
+
 def test_each_loop_has_its_own() -> None:
     async def timed_out() -> bool:
         try:
