@@ -7,7 +7,6 @@ what becomes of them. With `--lines`, it also prints where the octets were alloc
 from __future__ import annotations
 
 import argparse
-import asyncio
 import cProfile
 import gc
 import json

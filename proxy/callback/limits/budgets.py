@@ -14,12 +14,13 @@ import ipaddress
 from collections import deque
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
-from functools import cache, lru_cache
+from functools import lru_cache
 
 from cachetools import LRUCache
 
 from config.base.ip import read_address
 from proxy.base.log import get_logger, printable
+from proxy.callback.limits.suffixes import organisational
 from proxy.options.throttle import Throttle
 from proxy.store.base import Store, Taking, decoded, encoded
 
@@ -140,27 +141,6 @@ def network_of(address: str) -> str:
 def operator_of(client: str) -> str:
     """Return the network that one operator's clients share. A /64 is too small: a spammer has thousands of them."""
     return network_of(client.partition("/")[0])
-
-
-@cache
-def _suffixes() -> Callable[[str], str]:
-    """Return the extractor of registered domains. It uses the library's own list, fetches nothing, writes no file."""
-    import tldextract  # noqa: PLC0415 — 30 ms, and only callbacks need it
-
-    extract = tldextract.TLDExtract(cache_dir=None, suffix_list_urls=())
-
-    def registered(domain: str) -> str:
-        found = extract(domain)
-        if found.suffix or domain.startswith("["):
-            return found.top_domain_under_public_suffix or domain
-        return ".".join(domain.split(".")[-2:])  # the list's last rule is `*`
-
-    return registered
-
-
-def organisational(domain: str) -> str:
-    """Return the registered domain: example.co.uk for mail.example.co.uk."""
-    return _suffixes()(domain)
 
 
 # ---------------------------------------------------------------- exchangers that turn us away

@@ -6,7 +6,7 @@ import asyncio
 from collections.abc import Sequence
 
 from proxy.base.tasks import TaskOwner, spawn
-from proxy.callback.limits.budgets import organisational
+from proxy.callback.limits.suffixes import organisational
 from proxy.dns.remembered import Remembered
 from proxy.metrics.book import BOOK
 from proxy.metrics.table import DNSBL_ANSWERS, ZONE
@@ -33,7 +33,7 @@ class Lists:
         """The kinds that a zone is asked about."""
         self.of_message = {name: kind for name, kind in OF_MESSAGE.items() if self._checks(name)}
         if any(set(zone.options.checks) - ADDRESSES for zone in zones):
-            organisational("example.com")  # reads the Public Suffix List now: 0.3 s, in which no session goes on
+            organisational("example.com")  # reads the Public Suffix List now, and not while sessions wait
         self._places = {zone.name: DNSBL_ANSWERS.table(BOOK.number(ZONE, zone.name)) for zone in zones}
 
     def _checks(self, kind: str) -> bool:

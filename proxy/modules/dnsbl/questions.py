@@ -6,7 +6,7 @@ import ipaddress
 import re
 
 from config.base.ip import read_address
-from proxy.callback.limits.budgets import organisational
+from proxy.callback.limits.suffixes import organisational
 
 LONGEST_NAME = 253
 

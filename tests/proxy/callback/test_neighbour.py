@@ -5,7 +5,8 @@ from __future__ import annotations
 import pytest
 from structlog.testing import capture_logs
 
-from proxy.callback.limits.budgets import Breakers, Budgets, Neighbour, Storms, network_of, organisational
+from proxy.callback.limits.budgets import Breakers, Budgets, Neighbour, Storms, network_of
+from proxy.callback.limits.suffixes import organisational
 from proxy.options.throttle import NO_THROTTLE, Throttle
 from proxy.store.memory import MemoryStore
 from tests.support.callbacks import Clock, budgets

@@ -134,6 +134,17 @@ async def test_what_was_put_is_there_with_the_time_of_its_end(backing: Backing) 
     assert await store.get("a") == Stored(b"", backing.clock.now + 30.5)
 
 
+async def test_several_entries_come_in_the_order_in_which_they_were_asked_for(backing: Backing) -> None:
+    store = backing.store()
+    await store.put("a", b"1", 60)
+    await store.put("b", b"2", 10)
+    found = await store.get_all(["b", "nothing", "a", "b"])
+    assert [each and each.value for each in found] == [b"2", None, b"1", b"2"]
+    backing.clock.now += 20
+    if backing.kind in {"memory", "sqlite"}:
+        assert [each and each.value for each in await store.get_all(["b", "a"])] == [None, b"1"]
+
+
 async def test_an_entry_is_gone_when_its_time_is_over(backing: Backing) -> None:
     store = backing.store()
     await store.put("short", b"1", 60)
@@ -227,6 +238,15 @@ async def test_redis_removes_what_has_expired_by_itself(redis: RedisServer) -> N
 
 
 # ---------------------------------------------------------------- buckets
+
+
+async def test_several_buckets_are_each_taken_from_in_order(backing: Backing) -> None:
+    store, throttle = backing.store(), Throttle(2, 3600)
+    takings = [("a", throttle, 2), ("a", throttle, 1), ("b", throttle, 3), ("c", NO_THROTTLE, 9), ("d", throttle, 1)]
+    assert await store.take_each(takings) == [True, False, False, True, True]
+    assert await store.take_each([("a", throttle, -1), ("a", throttle, 1), ("c", NO_THROTTLE, 1)]) == [True] * 3
+    assert await store.take_each([("c", NO_THROTTLE, 1)]) == [True]
+    assert await store.take_each([]) == []
 
 
 async def test_a_burst_passes_and_no_limit_is_none(backing: Backing) -> None:
