@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import random
-
 import pytest
 import tldextract
 
@@ -16,12 +14,10 @@ def library() -> tldextract.TLDExtract:
 
 
 def test_every_rule_means_what_it_means_to_the_library(library: tldextract.TLDExtract) -> None:
-    chance = random.Random(1)
-    rules = sorted(_rules())
-    assert len(rules) > 5000
-    for rule in [*chance.sample(rules, 1500), *[each for each in rules if each[0] in "*!"]]:
-        for name in (f"a.b.{rule}", f"b.{rule}", rule):
-            name = name.replace("*", "c").replace("!", "")
+    assert len(_rules()) > 5000
+    for rule in _rules():
+        suffix = rule.replace("*", "c").replace("!", "")
+        for name in (f"a.b.{suffix}", f"b.{suffix}", suffix):
             for written in (name, name.encode("idna").decode()):
                 found = library(written)
                 if found.suffix:
