@@ -57,5 +57,7 @@ async def answered(counting: Counting, operation: Operation[A]) -> A:
 
 
 def is_later(answer: A | Awaitable[A]) -> TypeIs[Awaitable[A]]:
-    """Whether an answer has to be waited for. The keeper's and Redis's are futures, which is quick to see."""
+    """Whether an answer has to be waited for. Counts, and the keeper's and Redis's futures, are quick to see."""
+    if type(answer) is int:
+        return False
     return isinstance(answer, asyncio.Future) or isawaitable(answer)

@@ -7,6 +7,7 @@ import sqlite3
 import time
 from collections import OrderedDict
 from collections.abc import Callable, Mapping
+from functools import lru_cache
 from typing import Any
 
 import msgspec
@@ -64,6 +65,8 @@ _INSERT = {
 
 
 _decode = msgspec.json.Decoder(dict[str, Any]).decode
+_named_in = lru_cache(maxsize=1000)(addresses_in)
+"""Each message of a client has the same findings about it."""
 
 
 class _Session:
@@ -321,7 +324,7 @@ class Rows:
             fields["user"] = user  # who tried to log in is not the session's user
         where = session or -self._next_note
         for name in fields.keys() & _PERSONAL:
-            for address in [fields[name]] if name in _ADDRESS_FIELDS else addresses_in(fields[name]):
+            for address in (fields[name],) if name in _ADDRESS_FIELDS else _named_in(fields[name]):
                 if address:
                     self._keys.add(self._of(address), where)
         if not session and event.get("client"):

@@ -13,7 +13,7 @@ from typing import Any, Protocol
 
 from proxy.base.log import Fields, get_logger, printable
 from proxy.mail import replies
-from proxy.mail.evidence import all_of, in_full, in_short
+from proxy.mail.evidence import Result, all_of, in_full, in_short
 from proxy.mail.queue_ids import queue_id_of
 from proxy.mail.replies import Reply
 from proxy.mail.session import Recipient, Session, Transaction
@@ -85,8 +85,9 @@ def record_message(session: Session, answer: Reply | None, relay: Relay | None, 
         fate["decided_by"] = lost_by
     told = place
     if transaction.evidence or session.evidence:
-        told = place | _found(session)
-        record_evidence(session)
+        results = all_of(session, transaction)
+        told = place | _found(transaction, results)
+        _record_results(session, results)
     _count(fate["disposition"], transaction.size, now - transaction.created, transaction.upstream_seconds)
     policy, callback, waited = transaction.policy_seconds, transaction.callback_seconds, transaction.upstream_seconds
     first = recipients[0].path.text if recipients else ""
@@ -123,21 +124,24 @@ def record_message(session: Session, answer: Reply | None, relay: Relay | None, 
         log.info_each("recipient", "recipient", len(recipients), ends)
 
 
-def _found(session: Session) -> Fields:
+def _found(transaction: Transaction, results: Sequence[Result]) -> Fields:
     """Return what modules found about who sent the message, for its event."""
-    transaction = session.transaction
-    found: Fields = {"authentication": in_short(all_of(session, transaction))}
+    found: Fields = {"authentication": in_short(results)}
     return found if transaction.dmarc is None else found | {"dmarc": transaction.dmarc}
 
 
 def record_evidence(session: Session) -> None:
     """Log what modules found about who sent a message, once."""
+    _record_results(session, all_of(session, session.transaction))
+
+
+def _record_results(session: Session, results: Sequence[Result]) -> None:
     transaction = session.transaction
     if transaction.evidence_told:
         return
     transaction.evidence_told = True
-    results = in_full(all_of(session, transaction))
-    log.info("authentication", session=session.id, transaction=session.transaction_id, results=results)
+    told = in_full(results)
+    log.info("authentication", whole={"session": session.id, "transaction": session.transaction_id, "results": told})
 
 
 def _count(outcome: str, size: int, seconds: float, upstream: float) -> None:

@@ -170,6 +170,9 @@ def _related(comparison: Comparison, keys: Sequence[str]) -> Predicate:
     fold = _FOLD[comparison.comparator]
     relation = RELATIONS[comparison.relation]
     folded = [fold(key) for key in keys]
+    if len(folded) == 1:
+        (only,) = folded
+        return lambda text: relation(fold(text), only)
     return lambda text: any(relation(fold(text), key) for key in folded)
 
 

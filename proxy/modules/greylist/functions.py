@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Coroutine
+from types import CoroutineType
 from typing import Any
 
 from proxy.modules.greylist.greylister import seconds_left
@@ -20,7 +21,7 @@ def greylist(frame: Frame, name: str) -> Soon[str]:
         if not ec_test :is "${wait}" "0" { ec_action 451 "4.7.1 Greylisted, try again in ${wait} seconds"; }
     """
     wait = frame.host.greylisted(name)
-    return _awaited(wait) if isinstance(wait, Coroutine) else seconds_left(wait)
+    return _awaited(wait) if isinstance(wait, CoroutineType) else seconds_left(wait)  # type: ignore[arg-type]  # both stay
 
 
 async def _awaited(wait: Coroutine[Any, Any, float]) -> str:

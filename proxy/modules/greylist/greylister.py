@@ -28,6 +28,8 @@ log = get_logger()
 KNOWN_SECONDS, MOST_KNOWN = 10.0, 10_000
 """For how long a worker lets a known client pass without asking; so `greylist forget` may take as long."""
 
+_OUTCOMES = GREYLIST.table()
+
 UNKNOWN = "unknown"
 """The name of a client that has none."""
 
@@ -76,11 +78,11 @@ class Greylister:
             return self._wait_with_name(session, recipients, ahead)
         wanted = () if self._is_listed(session) else [each for each in recipients if not self._is_exempt(each)]
         if not wanted:
-            BOOK.counts[GREYLIST.at("whitelisted")] += 1
+            BOOK.counts[_OUTCOMES["whitelisted"]] += 1
             return 0.0
         who = self._who(session)
         if who in self._known:  # it has delivered enough, and its next message need not be counted
-            BOOK.counts[GREYLIST.at("known_client")] += len(wanted)
+            BOOK.counts[_OUTCOMES["known_client"]] += len(wanted)
             for each in wanted:
                 note("greylist", self._name, who, each.text, 0.0)
             return 0.0
@@ -167,7 +169,7 @@ class Greylister:
         except CountingUnavailable:
             if self._options.on_store_error == "defer":
                 raise
-            BOOK.counts[GREYLIST.at("unavailable")] += 1
+            BOOK.counts[_OUTCOMES["unavailable"]] += 1
             return 0.0
         return self._heard(session, who, recipient, seen, shared=answer is not seen)
 
@@ -182,10 +184,10 @@ class Greylister:
 
     def _tell(self, session: Session, who: str, recipient: Path, seen: Seen) -> None:
         if seen.passes:
-            BOOK.counts[GREYLIST.at("known_client" if self._is_enough(seen) else "passed")] += 1
+            BOOK.counts[_OUTCOMES["known_client" if self._is_enough(seen) else "passed"]] += 1
             return
         first = seen.wait >= self._options.delay
-        BOOK.counts[GREYLIST.at("new" if first else "early")] += 1
+        BOOK.counts[_OUTCOMES["new" if first else "early"]] += 1
         log.info(
             "greylisted",
             session=session.id,

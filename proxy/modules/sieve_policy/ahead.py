@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable
-from typing import Any, TypeAlias, cast
+from typing import Any, TypeAlias
 
 import msgspec
 
@@ -155,10 +155,10 @@ def _key(attempt: Greylist) -> Key:
     return (Greylist, attempt.room, attempt.key)
 
 
-def _about(asked: Any, address: bytes) -> Operation[Any] | None:
+def _about(asked: Any, address: bytes) -> Any:
     """Return the same question about another client; None if its address is of the other family."""
     if asked.address == address:
-        return cast(Operation[Any], asked)
+        return asked
     same = len(asked.address) == len(address)
     return msgspec.structs.replace(asked, address=address) if same else None
 

@@ -7,7 +7,6 @@ import re
 import time
 from bisect import bisect_left
 from collections.abc import Awaitable, Callable, Coroutine, Mapping, Sequence
-from contextlib import suppress
 from dataclasses import dataclass, field
 from functools import partial
 from typing import Any, cast
@@ -293,8 +292,10 @@ class SieveValidator:
     ) -> Verdict:
         """Wait for what was asked at MAIL FROM. Then the scripts wait for nothing, which costs half as much."""
         for each in answers:
-            with suppress(CountingUnavailable):  # the script that asks hears so
+            try:
                 await each
+            except CountingUnavailable:
+                continue  # the script that asks hears so
         return await decided(self._judge(Phase.RCPTTO, scripts, session))
 
     async def _rest(
