@@ -43,7 +43,7 @@ class SessionOutbox:
         transaction = session.transaction
         letters = list(transaction.letters)
         for recipient in transaction.recipients:
-            if recipient.refusal is None:
+            if recipient.apart is not None and recipient.refusal is None:
                 letters += recipient.letters
         if letters:
             letters = await self._without_circles(session, letters)
@@ -135,7 +135,7 @@ class SessionOutbox:
         refused = [
             recipient
             for recipient in transaction.recipients
-            if recipient.refusal is not None and not recipient.reported
+            if recipient.apart is not None and recipient.refusal is not None and not recipient.reported
         ]
         failures = [failure for failure in map(_failure, refused) if failure is not None and failure.is_wanted]
         for recipient in refused:

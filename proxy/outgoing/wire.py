@@ -108,8 +108,11 @@ def _read_plain(received: bytes) -> tuple[Reply, ...]:
     """Return the replies if all of them are plain and whole; otherwise nothing."""
     if (line := _PLAIN_LINE.fullmatch(received)) is not None:
         replies: tuple[Reply, ...] = (Reply(int(line[1]), (line[2] or b"",)),)
-    elif len(received) <= _LONGEST_KNOWN and _PLAIN_REPLIES.fullmatch(received) is not None:
-        replies = tuple([Reply(int(code), (text,)) for code, text in _PLAIN_LINE.findall(received)])
+    elif _PLAIN_REPLIES.fullmatch(received) is not None:
+        lines = received.splitlines(keepends=True)
+        replies = tuple([(_known.get(each) or _read_plain(each))[0] for each in lines])
+        if len(received) > _LONGEST_KNOWN:
+            return replies
     else:
         return ()
     if len(_known) >= _MOST_KNOWN:

@@ -96,8 +96,10 @@ class Dialogue:
         self.progress = Progress()
         self.admission = Admission(front, entrance, session.client_network)
         self.relay: Relay | None = None
-        self.foreseen: dict[bytes, tuple[Recipient, Reply]] = {}
-        """Recipients whose commands are next in the buffer, by argument, and the next hop's verdicts on them."""
+        self.foreseen: dict[bytes, tuple[Recipient | None, Reply]] = {}
+        """Recipients whose commands are next in the buffer, by argument, and the next hop's verdicts on them.
+
+        It does not hear of those that we refuse: they are None."""
         self.content: DataReader | None = None
         """Between 354 and the task that takes the message: what the client sends is content."""
         self.barred = False

@@ -13,6 +13,7 @@ from proxy.mail.replies import Reply
 from proxy.mail.session import Session
 
 _BAD, _UNKNOWN = "conntrol_bad_commands", "conntrol_unrecognized_commands"
+_CODES = frozenset(each.code for each in replies.SYNTAX_ERRORS)
 _WORD = re.compile(rb"[A-Za-z]{1,16}(?![A-Za-z0-9])")
 
 
@@ -29,7 +30,7 @@ def note_unknown(session: Session) -> None:
 
 def note_answer(session: Session, answer: Reply | None) -> None:
     """Count a known command if the reply reports a syntax error."""
-    if answer in replies.SYNTAX_ERRORS:
+    if answer is not None and answer.code in _CODES and answer in replies.SYNTAX_ERRORS:
         _note(session, _BAD)
 
 

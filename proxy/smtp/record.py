@@ -11,6 +11,7 @@ from bisect import bisect_left
 from collections.abc import Iterator, Sequence
 from typing import Any, Protocol
 
+from proxy.base.lines import LONGEST_FIELD
 from proxy.base.log import Fields, get_logger, printable
 from proxy.mail import replies
 from proxy.mail.evidence import Result, all_of, in_full, in_short
@@ -114,7 +115,7 @@ def record_message(session: Session, answer: Reply | None, relay: Relay | None, 
         },
     )
     alone = None if recipients[1:] else recipients[0] if recipients else None
-    if alone is not None and alone.relayed and (alone.refusal is None or answer is None):
+    if alone is not None and alone.relayed and (alone.apart is None or alone.refusal is None or answer is None):
         # The history keeps the only recipient of a relayed message with the message.
         kept = fate["disposition"] == "relayed"
         log.info("recipient", whole={**about, "recipient": first, **fate, **place}, observed=not kept)
@@ -167,7 +168,7 @@ def _ends(
     whole, answer = of_message
     known: dict[tuple[int, str], Fields] = {}
     for recipient in recipients:
-        refusal = recipient.refusal
+        refusal = None if recipient.apart is None else recipient.refusal
         if recipient.relayed and (refusal is None or answer is None):
             yield whole, recipient.path.text
             continue
@@ -197,7 +198,8 @@ def record_left(session: Session) -> None:
     transaction.recorded = True
     about, fate = _printable(_about(session, transaction)), _fate(transaction, None, "")
     whole, recipients = {**about, "recipient": "", **fate, **_NOWHERE, "upstream": ""}, transaction.recipients
-    log.info_each("recipient", "recipient", len(recipients), [(whole, each.path.text) for each in recipients])
+    ends = ((whole, each.path.text) for each in recipients)  # the log's thread reads them
+    log.info_each("recipient", "recipient", len(recipients), ends)
 
 
 def record_recipient(session: Session, argument: bytes, reply: Reply, upstream: str) -> None:
@@ -269,7 +271,9 @@ def _fate(transaction: Transaction, answer: Reply | None, upstream: str, *, phas
         fate |= {"disposition": "discarded", "decided_by": transaction.discarded_by or "policy"}
     elif not answer.accepted:
         fate["disposition"] = "refused" if answer.permanent else "deferred"
-        fate["decided_by"], fate["reply"] = printable(by), printable(fate["reply"])
+        said = f"{by}{fate['reply']}"
+        if len(said) > LONGEST_FIELD or not (said.isascii() and said.isprintable()):
+            fate["decided_by"], fate["reply"] = printable(by), printable(fate["reply"])
         fate |= _callback(transaction, by)
     return fate
 

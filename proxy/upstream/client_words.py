@@ -10,6 +10,7 @@ import ipaddress
 import re
 from collections.abc import Iterable
 from dataclasses import dataclass
+from functools import lru_cache
 
 
 @dataclass(frozen=True, slots=True)
@@ -116,22 +117,35 @@ def names_us(text: str, standing: Standing, domains: Iterable[str]) -> bool:
     if not name or name.startswith("["):
         return bool(name) and has_address(text, name.strip("[]"))
     shared = "." not in name or name == standing.peer_name or name in {each.lower() for each in domains}
+    return _as_client(name, shared=shared).search(text) is not None
+
+
+@lru_cache(maxsize=64)
+def _as_client(name: str, *, shared: bool) -> re.Pattern[str]:
+    """Return what finds our name."""
     behind = r"\.?\s?[\[(]\d" if shared else r"(?![\w-]|\.\w)"
-    return re.search(rf"(?<![\w.@-]){re.escape(name)}{behind}", text, re.IGNORECASE) is not None
+    return re.compile(rf"(?<![\w.@-]){re.escape(name)}{behind}", re.IGNORECASE)
 
 
 def has_address(text: str, address: str) -> bool:
     """Whether a text contains an IP address in any notation, or reversed as in a DNSBL query."""
-    wanted = _ip(address)
+    wanted, backwards = _sought(address)
     if wanted is None:
         return False
     numbers = [each for each in _NUMBERS.findall(text) if ":" in each or each.count(".") >= _DOTS]  # not `5.1.1`
     if any(_ip(found) == wanted for each in numbers for found in {each, each.rstrip(".:"), _host(each)}):
         return True
-    backwards = wanted.reverse_pointer.removesuffix("in-addr.arpa").removesuffix("ip6.arpa")
     if backwards not in text.lower():
         return False
     return re.search(rf"(?<![\w.]){re.escape(backwards)}[a-z]", text, re.IGNORECASE) is not None
+
+
+@lru_cache(maxsize=256)
+def _sought(address: str) -> tuple[ipaddress.IPv4Address | ipaddress.IPv6Address | None, str]:
+    """Return an address to look for, and how a DNSBL query has it."""
+    wanted = _ip(address)
+    backwards = "" if wanted is None else wanted.reverse_pointer
+    return wanted, backwards.removesuffix("in-addr.arpa").removesuffix("ip6.arpa")
 
 
 def _host(number: str) -> str:

@@ -13,7 +13,7 @@ from proxy.upstream.pool import ConnectionPool
 class Promises:
     """The recipients of one transaction that the next hop accepted, or that we accepted in its place."""
 
-    __slots__ = ("_last", "accepted", "pool", "sender_refused", "told")
+    __slots__ = ("_deferred", "_last", "accepted", "pool", "sender_refused", "told")
 
     def __init__(self) -> None:
         """Start with no recipient."""
@@ -24,6 +24,8 @@ class Promises:
         """Those of them whose reply was the next hop's."""
         self.sender_refused: Reply | None = None
         self._last: Reply | None = None
+        self._deferred: set[bytes] = set()
+        """Those that we accepted in its place."""
 
     def turn_to(self, pool: ConnectionPool) -> None:
         """Switch to another next hop, because the one before accepted no recipient: its replies no longer matter."""
@@ -39,13 +41,14 @@ class Promises:
         if not deferred:
             return None
         self.accepted.append(path)
+        self._deferred.add(path.raw)
         return replies.RECIPIENT_OK
 
     def _beside_others(self, pool: ConnectionPool, path: Path, session: Session, *, deferred: bool) -> Reply | None:
         """Return the verdict on a recipient if the recipients before decide it."""
         if (told := self.told.get(path.raw)) is not None:
             return told  # a repeated recipient, or two redirected to one: the next hop gets it once
-        if deferred and path.raw in [each.raw for each in self.accepted]:
+        if deferred and path.raw in self._deferred:
             return replies.RECIPIENT_OK
         if pool is not self.pool:
             return replies.ONE_UPSTREAM_AT_A_TIME

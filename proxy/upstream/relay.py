@@ -94,8 +94,10 @@ class UpstreamRelay:
         together = [waiting[0]]
         if pool.lmtp and not self._session.tells_of_each:
             return together
+        told, same, own = self._promises.told, waiting[0].domain, waiting[0].gateway
         for path in waiting[1:]:
-            if self._pool_for(path) is not pool or path.raw in self._promises.told:
+            is_alike = path.domain == same and path.gateway == own
+            if path.raw in told or not (is_alike or self._pool_for(path) is pool):
                 break
             together.append(path)
         return together

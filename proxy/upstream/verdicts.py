@@ -104,7 +104,7 @@ def asked(connection: Spoken, session: Session, said: envelope.Said | None) -> A
 def paths_of(transaction: Transaction) -> list[Path]:
     """Return every path of a transaction, the client's and policy's."""
     recipients = transaction.recipients
-    targets = [each.target for each in recipients if each.target is not None]
+    targets = [each.target for each in recipients if each.apart is not None and each.target is not None]
     senders = [transaction.reverse_path, transaction.given_reverse_path]
     return [*senders, *(each.path for each in recipients), *targets, *transaction.copies]
 

@@ -23,6 +23,8 @@ class Longest:
 
     def __init__(self) -> None:
         self.calls, self.callback = 0, ""
+        self.total = 0
+        """All calls in callbacks."""
         self._now = 0
 
     def _count(self, frame: FrameType, event: str, _argument: object) -> None:
@@ -37,6 +39,7 @@ class Longest:
             run(handle)
         finally:
             sys.setprofile(None)
+            self.total += self._now
             if self._now > self.calls:
                 self.calls, self.callback = self._now, repr(handle)
 

@@ -7,6 +7,7 @@ ourselves is left out.
 
 from __future__ import annotations
 
+import re
 import time
 from collections.abc import Sequence
 from functools import partial
@@ -29,6 +30,10 @@ MOST_AHEAD = 50
 """Most recipients sent to the next hop in one write."""
 
 _RCPT = b"RCPT "
+_NEXT = re.compile(rb"[Rr][Cc][Pp][Tt] +([!-~][ -~]{0,2000})\r\n")
+"""A line that is plainly RCPT, with its argument, and not too long to be taken."""
+
+_BLANK = 0x20
 
 
 def rcpt(dialogue: Dialogue, argument: bytes, limits: Sequence[Limit] | None = None) -> Answer:
@@ -43,7 +48,7 @@ def rcpt(dialogue: Dialogue, argument: bytes, limits: Sequence[Limit] | None = N
         if (refusal := limit(dialogue)) is not None:
             rest = limits[limits.index(limit) + 1 :]
             return waits_for(refusal, partial(rcpt, dialogue, argument, rest))  # with a rate, no recipient is foreseen
-    if foreseen is None and not admits(session.options, session, recipient.path):
+    if recipient is None or (foreseen is None and not admits(session.options, session, recipient.path)):
         return replies.RELAYING_DENIED
     session.current_recipient = recipient
     if plan.looks_from_rcpt:
@@ -121,17 +126,20 @@ def _offered(dialogue: Dialogue, recipient: Recipient) -> Answer:
 
 async def _ask_upstream(dialogue: Dialogue, recipient: Recipient) -> Reply:
     """Return the next hop's verdict on a recipient. Recipients pipelined after it are sent with it."""
-    buffer = dialogue.connection.buffer
+    buffer, transaction = dialogue.connection.buffer, dialogue.session.transaction
     pipelined = buffer[: len(_RCPT)].upper() == _RCPT if buffer else False
     ahead = _recipients_ahead(dialogue.front, dialogue.session, buffer) if pipelined else {}
-    transaction = dialogue.session.transaction
+    paths, offered = [recipient.destination], ahead
+    if ahead:
+        offered = {argument: each for argument, each in ahead.items() if each is not None}
+        paths += [each.destination for each in offered.values() if each is not None]
     began = time.monotonic()
-    paths = [recipient.destination, *[each.destination for each in ahead.values()]]
     first, *others = await dialogue.open_relay().recipients(transaction, paths)
     transaction.upstream_seconds += time.monotonic() - began
     if ahead:
-        answered = zip(ahead.items(), others, strict=True)
-        dialogue.foreseen = {argument: (each, answer) for (argument, each), answer in answered}
+        dialogue.foreseen = dict.fromkeys(ahead, (None, replies.RELAYING_DENIED))
+        for (argument, each), answer in zip(offered.items(), others, strict=True):
+            dialogue.foreseen[argument] = (each, answer)
     return _taken(dialogue, recipient, first)
 
 
@@ -149,8 +157,10 @@ def _taken(dialogue: Dialogue, recipient: Recipient, reply: Reply) -> Reply:
     return reply
 
 
-def _recipients_ahead(front: Front, session: Session, buffer: bytearray) -> dict[bytes, Recipient]:
+def _recipients_ahead(front: Front, session: Session, buffer: bytearray) -> dict[bytes, Recipient | None]:
     """Return the recipients of the RCPT commands at the head of the buffer that only the next hop judges, by argument.
+
+    It is None for one that we refuse ourselves.
 
     If policy or a rate limit applies, recipients are sent one by one, because a recipient that the next hop accepted
     must also be accepted towards the client. The look ends at a repeated recipient: each line adds one, or the buffer
@@ -158,20 +168,21 @@ def _recipients_ahead(front: Front, session: Session, buffer: bytearray) -> dict
     """
     if front.pipeline.judges_recipients or session.options.recipient_rate_per_client.count:
         return {}
-    found: dict[bytes, Recipient] = {}
+    found: dict[bytes, Recipient | None] = {}
     at, most, refused, utf8 = 0, _room(session), 0, session.transaction.smtp_utf8
-    while len(found) < most and refused < MOST_AHEAD and (end := buffer.find(b"\r\n", at)) >= 0:
-        argument = _argument(bytes(buffer[at:end]))
-        if argument in found:
+    while len(found) - refused < most and refused < MOST_AHEAD and (line := _NEXT.match(buffer, at)) is not None:
+        argument = line[1]
+        if argument in found or argument[-1] == _BLANK:
             break
-        recipient = recipient_of(argument, session.options, front.capabilities, utf8=utf8) if argument else None
+        recipient = recipient_of(argument, session.options, front.capabilities, utf8=utf8)
         if type(recipient) is not Recipient:
             break
         if admits(session.options, session, recipient.path):
             found[argument] = recipient
         else:
+            found[argument] = None
             refused += 1
-        at = end + 2
+        at = line.end()
     return found
 
 
@@ -183,10 +194,3 @@ def _room(session: Session) -> int:
         (options.max_recipients_per_connection, session.tally.recipients),
     )
     return min([MOST_AHEAD, *(limit - taken - 1 for limit, taken in limits if limit)])
-
-
-def _argument(line: bytes) -> bytes:
-    """Return the argument of a command line if it is plainly RCPT, otherwise nothing."""
-    if line[: len(_RCPT)].upper() != _RCPT or not line.isascii() or b"\0" in line or b"\n" in line or b"\r" in line:
-        return b""
-    return b"" if line.endswith((b" ", b"\t")) else line[len(_RCPT) :].lstrip(b" ")

@@ -17,7 +17,7 @@ from proxy.base import log_output
 from tests.support.conversation import Conversation
 from tests.support.exchanger import Exchanger, Step, says
 from tests.support.turns import longest_turn
-from tests.support.worker import ALICE, LETTER, serving
+from tests.support.worker import ALICE, BOB, LETTER, serving
 
 MANY = 400
 MOST_CALLS = MANY
@@ -105,3 +105,29 @@ async def test_a_refusal_after_many_recipients_is_a_short_turn(step: Step) -> No
         assert {each[:9] for each in answers} == {"550 5.1.1"}
         most = MOST_CALLS * 4 if step is Step.RCPT else MOST_CALLS  # one turn takes all ten
         assert longest.calls <= most, (longest.calls, longest.callback)
+
+
+@pytest.mark.parametrize(
+    ("name", "most"), [("u{}@example.com", 55), ("u{}@elsewhere.invalid", 95), ("nobody{}@example.com", 120)]
+)
+async def test_one_more_recipient_costs_few_calls(name: str, most: int) -> None:
+    """Accepted, refused by us, and refused by the next hop: they come together, as Postfix sends them."""
+
+    async def said(client: Conversation, more: int) -> int:
+        with longest_turn() as longest:
+            lines = [f"RCPT TO:<{name.format(each)}>" for each in range(more)]
+            answers = await client.pipeline(f"MAIL FROM:<{ALICE}>", f"RCPT TO:<{BOB}>", *lines, "DATA")
+            assert answers[-1].startswith("354")
+            assert (await client.content(LETTER)).startswith("250")
+        return longest.total
+
+    refused = says("550 5.1.1 No such user here")
+    recipients = {f"nobody{each}@example.com": refused for each in range(10)}
+    async with logged(), Exchanger(recipients=recipients) as upstream, serving(upstream) as stage:
+        costs = []
+        for more in (0, 10, 0, 10):
+            client = await stage.greeted()  # a connection on which the next hop refused something is its session's
+            costs.append(await said(client, more))
+            await client.quit()
+            await stage.ended()
+        assert costs[3] - costs[2] <= 10 * most, (costs[3] - costs[2]) / 10
