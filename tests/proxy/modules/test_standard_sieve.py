@@ -179,3 +179,24 @@ async def test_a_field_that_a_script_adds_is_gone_if_the_script_fails_and_the_ma
         content = upstream.messages[0].content
     assert b"Subject: hello" in content
     assert b"X-Seen" not in content
+
+
+@pytest.mark.parametrize(
+    ("actions", "fields"),
+    [
+        ('if true { redirect "carol@example.com"; } addheader "X-Late" "1";', []),
+        ('addheader "X-Early" "1"; if true { redirect "carol@example.com"; } deleteheader "X-Early";', [b"X-Early"]),
+        ('addheader "X-Early" "1"; if true { keep; } addheader "X-Late" "1";', [b"X-Early"]),
+        ('if true { redirect :copy "carol@example.com"; } addheader "X-Late" "1";', [b"X-Late"]),
+    ],
+)
+async def test_the_message_is_relayed_as_it_stood_when_it_was_delivered(
+    tmp_path: Path, actions: str, fields: list[bytes]
+) -> None:
+    """ "All other actions that store, send, or alter the message MUST do so with the current set" (RFC 5293, 7)."""
+    async with Exchanger() as upstream:
+        script = f'require ["editheader", "copy"];\n{actions}\n'
+        house = stanza(Configuration(tmp_path, upstream.port), "a.siv", script, "dialect = rfc5228")
+        assert await sent(house, letter()) == [ACCEPTED]
+        head = upstream.messages[0].content.partition(b"\r\n\r\n")[0]
+    assert [name for name in (b"X-Early", b"X-Late") if name in head] == fields
