@@ -53,6 +53,7 @@ class Path:
         self.raw, self.domain = raw, domain
         if local_part is not None:
             self.local_part = local_part
+            self.text = f"{local_part}@{domain}" if domain else local_part
         self.said = given
         """`given`, or only `FROM:` or `TO:` if the raw path follows in brackets: a client may have 1,000 recipients."""
 
@@ -63,7 +64,7 @@ class Path:
             if name == "local_part":
                 self.local_part = found = str(self.raw[: -1 - len(self.domain)], "ascii")
             elif name == "text":
-                self.text = found = f"{self.local_part}@{self.domain}" if self.domain else self.local_part
+                self.text = found = str(self.raw[: -len(self.domain)], "ascii") + self.domain
             else:
                 raise AttributeError(name)
             return found

@@ -219,7 +219,10 @@ class Wire(asyncio.Protocol):
             self._read = answers
             self._seconds = seconds if further is None else further
             waiter = self._waiter = self._loop.create_future()
-            self._timer.until(self._loop.time() + (self._seconds if answers.replies else seconds))
+            timer = self._timer
+            timer.deadline = self._loop.time() + (self._seconds if answers.replies else seconds)
+            if timer.rings_at > timer.deadline:  # mostly it looks early enough
+                timer.until(timer.deadline)
             try:
                 await waiter
             except (TimeoutError, asyncio.CancelledError) as ended:

@@ -130,7 +130,8 @@ class SmtpProtocol(SMTP):
                 self._execute_lines()
             if self.dialogue.content is not None and not self.busy:
                 self._gather(self.dialogue.content)
-            self._rest()
+            if not self.busy or self.connection.outgoing:
+                self._rest()
         except ClientIdle:
             self.idle()
         except Exception as error:  # noqa: BLE001 — as in connection_made
