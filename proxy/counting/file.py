@@ -29,6 +29,9 @@ WRITE_SECONDS = 1.0
 MOST_TOGETHER = 250
 """Entries that are written at once."""
 
+AHEAD_SECONDS = 300.0
+"""How far in the future a stored time may be."""
+
 _RETRY_SECONDS = 5.0
 
 _encode = msgspec.msgpack.Encoder().encode
@@ -133,7 +136,7 @@ class FiledCounting(MemoryCounting):
     async def _read(self) -> None:
         readers: dict[str, Callable[[bytes, bytes], None]] = {
             "series": lambda key, value: self.series.adopt(_part_of(key), _amount_of(value), kept=True),
-            "greylist": lambda key, value: self.triplets.adopt(_key_of(key), _triplet_of(value)),
+            "greylist": lambda key, value: self.triplets.adopt(_key_of(key), self._believed(_triplet_of(value))),
             "client": lambda key, value: self.triplets.adopt_client(_key_of(key), _known_of(value)),
         }
         read = 0
@@ -150,6 +153,12 @@ class FiledCounting(MemoryCounting):
                     continue  # of another release
                 read += 1
         log.info("counting_read", path=str(self._path), entries=read)
+
+    def _believed(self, triplet: Triplet) -> Triplet:
+        """Return a triplet as it is, or as of now if it is of the future: the time of day was set back."""
+        first, last, passed, expires = triplet
+        late = last - self.clock()
+        return triplet if late <= AHEAD_SECONDS else (first - late, last - late, passed, expires - late)
 
 
 def _reason(errors: BaseException | None) -> str:

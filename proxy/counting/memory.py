@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterator
 from typing import Any, TypeVar
 
 from proxy.counting import operations as ops
-from proxy.counting.clock import Clock, steady_epoch
+from proxy.counting.clock import Clock, SteadyEpoch
 from proxy.counting.gauges import Gauges
 from proxy.counting.greylist import Key, Known, Triplet, Triplets
 from proxy.counting.leases import ALONE, Leases
@@ -30,7 +30,7 @@ class MemoryCounting:
 
     def __init__(self, clock: Clock | None = None, *, dirty: Dirty = lambda _kind, _key: None) -> None:
         """`clock` gives seconds since the epoch and does not go back."""
-        self.clock = clock or steady_epoch()
+        self.clock = clock or SteadyEpoch()
         self.dirty = dirty
         self.windows, self.gauges = Windows(self.clock), Gauges(self.clock)
         self.series, self.values = SeriesTable(self.clock), Values(self.clock)

@@ -157,8 +157,9 @@ class SeriesTable:
         return window.addresses.get(address, 0) if window is not None else 0
 
     def adopt(self, part: Part, amount: int, *, kept: bool) -> None:
-        """Take what was added elsewhere."""
+        """Take what was added elsewhere in all. A file may have told a part of it before."""
         name, index, address = part
+        amount -= self.part(part)
         series = self._series.setdefault(name, _Series())
         series.kept = series.kept or kept
         before = series.addresses

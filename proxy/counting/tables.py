@@ -8,6 +8,7 @@ from typing import Any, TypeVar
 
 import msgspec
 
+from proxy.counting.clock import SteadyEpoch
 from proxy.counting.gauges import GaugeState
 from proxy.counting.greylist import Key, Known, Triplet
 from proxy.counting.leases import ALONE, LeaseState
@@ -35,10 +36,14 @@ class Tables(msgspec.Struct, array_like=True):
     leases: Sequence[LeaseState] = ()
     triplets: Sequence[tuple[Key, Triplet]] = ()
     clients: Sequence[tuple[Key, Known]] = ()
+    offset: float = 0.0
+    """Of the clock that all times are by."""
 
 
 def tables_of(counting: MemoryCounting, alone: str = ALONE) -> Iterator[Tables]:
     """Yield everything, in pieces; the largest tables come last. `alone`: how others call this process as an owner."""
+    if isinstance(counting.clock, SteadyEpoch):
+        yield Tables(offset=counting.clock.offset)
     leases = ((owner or alone, held) for owner, held in counting.leases.states())
     parts = chain.from_iterable(map(counting.series.parts, counting.series.names()))
     buckets = ((encoded(key), each.count, each.seconds, left, at) for key, each, left, at in counting.buckets.states())
@@ -54,11 +59,14 @@ def tables_of(counting: MemoryCounting, alone: str = ALONE) -> Iterator[Tables]:
     }
     for field, entries in states.items():
         for part in _chunks(entries):
-            yield Tables(**{field: part})
+            of_table: dict[str, Any] = {field: part}
+            yield Tables(**of_table)
 
 
 def adopt(counting: MemoryCounting, tables: Tables) -> None:
     """Count on from what another process of this machine has counted; what outlives a restart is to be written."""
+    if tables.offset and isinstance(counting.clock, SteadyEpoch):
+        counting.clock.follow(tables.offset)
     takers: dict[str, Callable[[Any], None]] = {
         "leases": counting.leases.adopt,
         "windows": counting.windows.adopt,

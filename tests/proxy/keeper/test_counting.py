@@ -9,12 +9,14 @@ import socket
 from collections.abc import AsyncIterator, Iterable
 from contextlib import asynccontextmanager
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
 from structlog.testing import capture_logs
 
 from proxy.base.tasks import TaskOwner, spawn
+from proxy.counting import clock as clocks
 from proxy.counting.base import Counting, CountingUnavailable, answered
 from proxy.counting.file import FiledCounting
 from proxy.counting.local import Meanwhile
@@ -34,6 +36,7 @@ from proxy.counting.operations import (
     Take,
     Window,
 )
+from proxy.counting.tables import adopt, tables_of
 from proxy.keeper import counters as keepers
 from proxy.keeper import counting as room
 from proxy.keeper.counters import Counters
@@ -364,6 +367,56 @@ async def test_an_only_worker_counts_on_if_its_successor_fails() -> None:
         first.counting.tell(Return([b"client"]))
         assert first.own.ask(Places(b"client")) == 0
         await first.close()
+
+
+async def test_a_serialized_series_is_not_counted_twice_if_file_and_predecessor_have_it(tmp_path: Path) -> None:
+    path, clock = tmp_path / "counting.db", Clock(1_000_000.0)
+    async with _machine() as the:
+        old = FiledCounting(path, clock)
+        await old.start()
+        old.ask(Add("kept", 300, 6, ONE, 7, keep=True))
+        await old.close()
+        old.ask(Add("kept", 300, 6, ONE, 2, keep=True))  # after it was written
+        service, _ = the.keeper(old)
+        service.open()
+        new = FiledCounting(path, clock)
+        await new.start()
+        assert new.ask(Sum("kept", 300, 6, ONE, 32)) == 7
+        await the.reload(new)
+        for mask in (32, 24):
+            assert new.ask(Sum("kept", 300, 6, ONE, mask)) == 9
+        await new.close()
+
+
+async def test_a_clock_that_is_set_back_before_a_reload_or_a_restart_holds_nothing_up(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    now, ticks = [1_000_000.0], [50.0]
+    fake = SimpleNamespace(time=lambda: now[0], monotonic=lambda: ticks[0])
+    monkeypatch.setattr(clocks, "time", fake)
+    path = tmp_path / "counting.db"
+    old = FiledCounting(path)
+    await old.start()
+    assert old.ask(Take("r", b"k", 1, 10)).allowed
+    assert (old.ask(Window("t", b"k", 1, 16.0, 1, within=True)) or pytest.fail("no window")).allowed
+    assert not old.ask(Greylist("g", b"k", 60.0, 100_000.0, 5000.0)).passes
+    await old.close()
+    now[0] -= 36_000.0
+    new = MemoryCounting()
+    for each in tables_of(old):
+        adopt(new, each)
+    for counting in (old, new):
+        assert not counting.ask(Take("r", b"k", 1, 10)).allowed
+        assert not (counting.ask(Window("t", b"k", 1, 16.0, 1, within=True)) or pytest.fail("no window")).allowed
+    ticks[0] += 18.0
+    for counting in (old, new):
+        assert counting.ask(Take("r", b"k", 1, 10)).allowed
+        assert (counting.ask(Window("t", b"k", 1, 16.0, 1, within=True)) or pytest.fail("no window")).allowed
+    again = FiledCounting(path)  # the process was started anew
+    await again.start()
+    ticks[0] += 60.0
+    assert again.ask(Greylist("g", b"k", 60.0, 100_000.0, 5000.0)).passes
+    await again.close()
 
 
 async def test_a_keeper_that_ends_without_a_successor_writes_what_it_counted_last(tmp_path: Path) -> None:
