@@ -1,7 +1,7 @@
 """Settings from the console: changes to a configuration that was loaded, each as text.
 
-`config set` adds a statement after the file's; `config unset` takes one away. What is set is read,
-bound and checked as if the file ended with it. `config.loader.bound` applies the changes, in order.
+`config set` adds a statement after the file's; `config unset` removes one. A setting is read, bound and checked as if
+the file ended with it. `config.loader.bound` applies the changes, in order.
 """
 
 from __future__ import annotations

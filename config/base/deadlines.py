@@ -1,8 +1,8 @@
-"""Time limits that are seldom reached, of which thousands run at once: they share timers.
+"""Time limits that share timers, because thousands run at once and few are ever reached.
 
-A timer of the event loop takes 0.6 KB and its making and cancelling 5 µs. A probe and the session that waits for it
-need five at a time, and eight one after another. Here, all that end within the same 1/16 s share one timer, and a limit
-is an entry in a set. So a limit may end up to 1/16 s late, never early.
+A timer of the event loop takes 0.6 KB, and 5 µs to create and cancel. A probe and the session that waits for it need
+five at a time, and eight in total. Here, all limits that end within the same 1/16 s share one timer, and a limit is an
+entry in a set. So a limit may end up to 1/16 s late, never early.
 """
 
 from __future__ import annotations

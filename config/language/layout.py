@@ -1,6 +1,6 @@
 """Lay out one value: on one line if it fits, else one item per line. Comments inside keep their places.
 
-A bracket that was written over several lines stays so. Nesting uses a stack, never recursion.
+A bracket that spans several lines keeps doing so. Nesting uses a stack, never recursion.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Run work in a forked child: if it hangs or crashes, the parent goes on.
+"""Run work in a forked child: if it hangs or crashes, the parent continues.
 
 The child inherits the parent's state and changes nothing in the parent. It writes to a pipe what it is about to do,
 then its answer, and exits. This module does not know what the work is for.

@@ -1,7 +1,7 @@
 """Close a connection with a time limit, in either role: data that the peer does not take in time is dropped.
 
 A closed transport first sends what it still holds. A peer that never reads, or never answers the TLS close, would keep
-it open for ever.
+it open forever.
 """
 
 from __future__ import annotations

@@ -1,8 +1,8 @@
-"""The log: structured events as JSON lines, with every foreign byte escaped. This is what the modules log with.
+"""The log: structured events as JSON lines, with every foreign byte escaped. Modules log through this module.
 
-The thread that logs an event counts it and renders it once, as a line of JSON: the canonical line. An event that its
-level leaves out costs one call that does nothing. `proxy.base.lines` makes the lines, and `proxy.base.log_output` sends
-them on. This module does not know what an event means.
+The thread that logs an event counts it and renders it once, as a line of JSON: the canonical line. An event below the
+log level costs one call that does nothing. `proxy.base.lines` makes the lines, and `proxy.base.log_output` sends them
+on. This module does not know what an event means.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Where the log goes: to a sink, by a thread of its own or by the thread that logs, and to an observer.
+"""Where the log goes: to a sink, written by a separate thread or by the thread that logs, and to an observer.
 
 The writer's thread hands the lines to the sink (`proxy.base.sinks`), which turns them into the log's format, and all of
 them to the observer. `proxy.base.writers` has the writers, `proxy.base.log` what modules log with.

@@ -1,4 +1,4 @@
-"""`Rare`: a field that few of many objects have, kept apart, so that the others have no room for it.
+"""`Rare`: a field that few of many objects have, stored separately, so that the other objects need no room for it.
 
 A client may have a thousand recipients. A recipient with a slot for each of its fields took twice the memory.
 """

@@ -1,4 +1,4 @@
-"""What loading raises for a configuration with errors."""
+"""The exception that loading raises for a configuration with errors."""
 
 from __future__ import annotations
 

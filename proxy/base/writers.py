@@ -1,4 +1,4 @@
-"""What writes the lines of the log: a thread of its own, or the thread that logs."""
+"""The writers of the log: a separate thread, or the thread that logs."""
 
 from __future__ import annotations
 

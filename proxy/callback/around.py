@@ -1,4 +1,4 @@
-"""What a verifier works with, and the limits that it keeps."""
+"""The parts that a verifier uses, and the limits that it enforces."""
 
 from __future__ import annotations
 

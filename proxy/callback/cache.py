@@ -1,9 +1,9 @@
 """Callback results: in memory, and behind it in a store that may be shared.
 
-A hit in memory awaits nothing. Memory trusts results from a shared store for `LOCAL_SECONDS`, and longer only while the
+A hit in memory never waits. Memory trusts results from a shared store for `LOCAL_SECONDS`, and longer only while the
 store knows that no other process has written to it, so a purge or another machine's verdict soon takes effect. If the
-store is memory itself, it is not asked about verdicts: they are in memory once. Addresses are personal data: nothing
-outlives its lifetime, and if a secret is set, only keyed hashes of addresses are kept.
+store is memory itself, it is not asked about verdicts, because memory already has them. Addresses are personal data:
+nothing outlives its lifetime, and if a secret is set, only keyed hashes of addresses are kept.
 """
 
 from __future__ import annotations

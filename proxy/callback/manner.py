@@ -1,4 +1,4 @@
-"""How exchangers are asked: a value made from the module's options."""
+"""How to ask exchangers: a value made from the module's options."""
 
 from __future__ import annotations
 

@@ -1,10 +1,10 @@
 """Verdicts in the memory of one process, packed: 100,000 remembered senders take 40 MB.
 
-As objects, a remembered sender took 0.8 KB: fourteen fields, of which most are small or empty. Packed, it takes 0.15 KB
+As an object, a remembered sender took 0.8 KB: fourteen fields, most of them small or empty. Packed, it takes 0.15 KB
 and its key. The keeper sends verdicts to workers in the same form.
 
-Memory is bounded in octets as well as in entries, because exchangers choose how much they say: a text of 1,000
-characters drives out three others.
+Memory is bounded in octets as well as in entries, because exchangers choose the length of their replies: a text of
+1,000 characters displaces three others.
 """
 
 from __future__ import annotations

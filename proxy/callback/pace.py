@@ -1,4 +1,4 @@
-"""Limits how fast probes start, so that a burst of them leaves the worker time for its mail.
+"""Limits how fast probes start, so that the worker has time for its mail during a burst of probes.
 
 The work of a probe is spread over many turns of the event loop, and mail takes turns with it. If ten thousand probes
 started at once, a message whose sender was cached took a second. A single probe does not wait.

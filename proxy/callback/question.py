@@ -1,4 +1,4 @@
-"""What is asked of exchangers, on the wire and under which key it is remembered; or that there is nothing to ask."""
+"""The question for an exchanger: what goes over the wire, and the cache key; or that there is nothing to ask."""
 
 from __future__ import annotations
 

@@ -1,8 +1,8 @@
 """The verifier: the cached verdict, else the probe already in flight, else a new probe within the limits.
 
 A caller waits at most `wait` seconds and then gets `transient (pending)`. The probe goes on and its verdict is cached,
-so the client's retry finds it. What needs no waiting is answered without waiting. The worker's event loop owns the
-mutable state (probes in flight, places in line).
+so the client's retry finds it. If the answer is at hand, it is returned without waiting. The worker's event loop owns
+the mutable state (probes in flight, places in line).
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
-"""Those who wait for a verdict: for the probe in flight, or for one that is started for them.
+"""Callers that wait for a verdict: from the probe in flight, or from one that is started for them.
 
-Thousands may wait at once. So one who waits is an object that is called back: with a task, a time limit of the event
-loop and `asyncio.wait` for each, it took 3 KB more.
+Thousands may wait at once. So each caller is an object with a callback: a task, a time limit of the event loop and
+`asyncio.wait` took 3 KB more for each.
 """
 
 from __future__ import annotations

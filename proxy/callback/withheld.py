@@ -1,4 +1,4 @@
-"""The verdicts that no exchanger gave: none was asked, or none has answered in time."""
+"""Verdicts without an exchanger's answer: none was asked, or none answered in time."""
 
 from __future__ import annotations
 

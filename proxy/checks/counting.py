@@ -1,4 +1,4 @@
-"""Checks that what is meant to be shared by machines is."""
+"""Checks that machines really share what they are meant to share."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Checks of limits: the time limits of a listener must not all be 0; limits once held for each worker alone."""
+"""Checks of limits: the time limits of a listener must not all be 0, and limits that used to apply per worker."""
 
 from __future__ import annotations
 

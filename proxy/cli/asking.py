@@ -1,4 +1,4 @@
-"""Runs the callbacks of `ringback probe`: several at once, with retries while a budget is used up.
+"""Runs the callbacks of `ringback probe`: several at a time, with retries while a budget is used up.
 
 They use the server's verifier, so the same cache, budgets and breakers apply as for mail.
 """

@@ -1,4 +1,4 @@
-"""What holds for a trial run of a script: the facts of its session, and the configuration that it would run under."""
+"""The circumstances of a script's trial run: its session, and the configuration that applies to it."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""`ringback completion`: the script that teaches a shell our commands."""
+"""`ringback completion`: the script that lets a shell complete our commands."""
 
 from __future__ import annotations
 

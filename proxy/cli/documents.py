@@ -1,4 +1,4 @@
-"""`ringback docs`: what is generated from declarations in the code, and the check that it is current."""
+"""`ringback docs`: generates pages from declarations in the code, and checks that they are current."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What several commands are given: addresses and messages. What is not one ends the command."""
+"""Arguments that several commands take: addresses and messages. An invalid one ends the command."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""`ringback why` and `ringback history`: what became of a message, a client or a session, from the history's files.
+"""`ringback why` and `ringback history`: what happened to a message, a client or a session, from the history's files.
 
 They read the files, so the server need not run. Addresses in them are personal data: `forget` and `export` are for a
 person who asks.

@@ -1,4 +1,4 @@
-"""Finds the running server's folder in its configuration, also while that file is being edited."""
+"""Finds the running server's folder in its configuration, even while that file is being edited."""
 
 from __future__ import annotations
 

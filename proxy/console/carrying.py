@@ -1,4 +1,4 @@
-"""`Carrying`: carries commands out for one person, and tells the log if something changes or is refused."""
+"""`Carrying`: carries out commands for one person, and logs changes and refusals."""
 
 from __future__ import annotations
 

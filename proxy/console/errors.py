@@ -1,4 +1,4 @@
-"""What the console says if a command cannot be carried out."""
+"""Error messages of the console."""
 
 from __future__ import annotations
 

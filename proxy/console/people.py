@@ -1,7 +1,7 @@
-"""Who is at the other end of the console's socket, and what they may do.
+"""Who uses the console's socket, and what they may do.
 
-The kernel says who: SO_PEERCRED and SO_PEERGROUPS. Without an `Authorization` stanza, root and the service's user may
-do everything, and the socket's group may read and operate. With it, only its patterns decide.
+The kernel identifies the user: SO_PEERCRED and SO_PEERGROUPS. Without an `Authorization` stanza, root and the service's
+user may do everything, and the socket's group may read and operate. With it, only its patterns decide.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Where the console's socket is: in State_Directory, or in the runtime folder if that one cannot be written."""
+"""Where the console's socket is: in State_Directory, or in the runtime folder if State_Directory is not writable."""
 
 from __future__ import annotations
 

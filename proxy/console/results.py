@@ -1,6 +1,6 @@
 """`Result`: what a command found, as text for people and scripts, as JSON, and as XML.
 
-Every text from outside is escaped: a line shows no control character, no ESC and no direction mark.
+All text from outside is escaped: no line contains a control character, an ESC or a direction mark.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
-"""`Running`: the configuration as it runs, with the settings of the console, and the way to change it.
+"""`Running`: the running configuration with the console's settings, and how to change it.
 
 A setting is tried as `check` does, prepared by every worker, kept by the supervisor for replacements, and only then
-applied. If any of the first three fails, nothing has changed for anybody.
+applied. If any of the first three steps fails, nothing changes anywhere.
 """
 
 from __future__ import annotations

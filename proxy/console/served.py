@@ -1,4 +1,4 @@
-"""`Served`: what commands work with, and what they have in common: asking everybody, and adding up."""
+"""`Served`: the objects that commands use, and what they have in common: asking all processes, and adding up."""
 
 from __future__ import annotations
 

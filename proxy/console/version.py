@@ -1,4 +1,4 @@
-"""What the console says of the program and its machine."""
+"""What the console prints about the program and its machine."""
 
 from __future__ import annotations
 

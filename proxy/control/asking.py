@@ -1,6 +1,6 @@
 """`Processes`: the workers and keepers that the control process can ask, and the questions that are open.
 
-Every question has a deadline. A process that does not answer costs the asker that time, and no other process anything.
+Every question has a deadline. A process that does not answer delays only the process that asked.
 """
 
 from __future__ import annotations

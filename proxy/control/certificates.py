@@ -1,4 +1,4 @@
-"""`Certificates`: looks each hour when the certificates of the configuration expire."""
+"""`Certificates`: checks every hour when the configuration's certificates expire."""
 
 from __future__ import annotations
 

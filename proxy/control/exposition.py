@@ -1,4 +1,4 @@
-"""The metrics for prometheus-client: the totals of all processes, and what the kernel says of each."""
+"""The metrics for prometheus-client: the totals of all processes, and what the kernel reports for each."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Whether a request's Host is ours. A page of a stranger can reach us under a name of its own (DNS rebinding)."""
+"""Whether a request's Host is ours. A stranger's web page can reach us under its own name (DNS rebinding)."""
 
 from __future__ import annotations
 

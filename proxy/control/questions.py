@@ -1,4 +1,4 @@
-"""What the control process and the others say to each other when it asks them, in MessagePack, the type first.
+"""The messages between the control process and the processes that it asks, in MessagePack, the type first.
 
 A question has one answer, or a stream of answers that ends with `End`. `Stop` ends a stream from the asking side.
 """

@@ -1,6 +1,6 @@
 """`ControlService`: the parts of the control process, started in order and stopped in reverse.
 
-A part that fails costs only itself: the others go on, because none of them is needed for mail.
+If a part fails, only that part is lost: the others continue, and mail needs none of them.
 """
 
 from __future__ import annotations

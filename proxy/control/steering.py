@@ -1,7 +1,7 @@
-"""What the control process asks of its supervisor: to try settings, to keep them for new processes, to reload.
+"""What the control process asks its supervisor to do: try settings, keep them for new processes, reload.
 
-Each message is one packet of a pair of sockets that the supervisor makes. It answers in its own time, with the number
-of the question.
+Each message is one packet of a pair of sockets that the supervisor makes. Its answers may come later, and carry the
+number of the question.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""`Watched`: all that a control process reads of the others: their boards, and the sums of those that have ended."""
+"""`Watched`: what the control process reads from other processes: their boards, and the sums of those that ended."""
 
 from __future__ import annotations
 

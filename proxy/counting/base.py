@@ -1,4 +1,4 @@
-"""What performs operations, and how to wait for its answers."""
+"""The interface that performs operations, and how to wait for its answers."""
 
 from __future__ import annotations
 

@@ -1,6 +1,6 @@
-"""Counting of which some outlives a restart: greylisting, and series that want it. All else goes with the process.
+"""Counting that partly survives a restart: greylisting, and series that request it.
 
-Memory is what counts. The file is written a second later, in SQLite's thread, and read once at the start.
+Everything else ends with the process. Counts are in memory. The file is written a second later, in SQLite's thread, and read once at startup.
 """
 
 from __future__ import annotations

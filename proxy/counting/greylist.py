@@ -1,7 +1,7 @@
 """Triplets in memory: who has tried to deliver, and when.
 
-Triplets that never passed are in a table of their own: a stranger can make as many as he likes, and those that passed,
-which are worth more, must not be pushed out by them.
+Triplets that never passed are in a table of their own: a stranger can create any number of these, and they must not
+displace those that passed, which are worth more.
 """
 
 from __future__ import annotations

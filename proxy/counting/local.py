@@ -1,4 +1,4 @@
-"""What this process counts by itself while whoever counts for all does not answer, and which places it has."""
+"""What this process counts alone while the keeper or Redis does not answer, and which places it has."""
 
 from __future__ import annotations
 

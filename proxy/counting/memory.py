@@ -1,6 +1,6 @@
 """Counting in one process: every operation answers at once.
 
-It is the whole truth of a machine in the keeper, or in the only worker; and what others count by while that is down.
+In the keeper, or the only worker, it has all counts of the machine. Other workers use one while the keeper is down.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Sums by network. They are not made by looking at every address: a mask that was asked for once has its own table."""
+"""Sums by network. To avoid looking at every address, each mask that was ever requested has its own table."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""From the options to what counts: for one machine in memory, for several in Redis."""
+"""Choose what counts, from the options: memory for one machine, Redis for several."""
 
 from __future__ import annotations
 

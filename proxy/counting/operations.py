@@ -1,8 +1,8 @@
 """The operations of counting, and their answers. Each is one atomic step, wherever it is performed.
 
 They travel between worker and keeper as they are, so keys are octets: text from strangers may not be valid UTF-8.
-`room` separates users that know nothing of each other. Times are seconds since the epoch by the clock of whoever
-performs the operation, never of whoever asks.
+`room` separates independent users. Times are seconds since the epoch, by the clock of the process that performs the
+operation, not of the one that asks.
 """
 
 from __future__ import annotations

@@ -1,6 +1,6 @@
 """Counting of several machines in Redis or Valkey, by the server's clock. Each operation is one Lua script (`lua`).
 
-Keys begin with the site's name. What counts meanwhile if Redis is down is in `sharing`.
+Keys begin with the site's name. `sharing` counts while Redis is down.
 """
 
 from __future__ import annotations

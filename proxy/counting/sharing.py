@@ -1,4 +1,4 @@
-"""Counting of several machines together, with this machine's own while their store does not answer."""
+"""Counting for several machines together, and for this machine alone while their store does not answer."""
 
 from __future__ import annotations
 

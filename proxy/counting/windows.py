@@ -1,7 +1,8 @@
-"""Sliding windows in memory. A window is made of sub-windows; the oldest, which it covers in part, counts whole.
+"""Sliding windows in memory.
 
-So a window may go on refusing for up to a sixteenth of its length too long, and never lets more than its count through
-in any `seconds`: any such period touches at most PARTS + 1 sub-windows, which are never above the count.
+A window consists of sub-windows; the oldest, which it covers in part, counts in full. So a window may keep refusing for
+up to a sixteenth of its length too long, and never lets more than its count through in any `seconds`: any such period
+touches at most PARTS + 1 sub-windows, which are never above the count.
 """
 
 from __future__ import annotations

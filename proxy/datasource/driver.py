@@ -1,4 +1,4 @@
-"""What a driver is: it makes connections, and a connection answers one query after another."""
+"""The interface of a driver: it opens connections, and a connection answers one query at a time."""
 
 from __future__ import annotations
 

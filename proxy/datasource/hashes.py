@@ -1,7 +1,7 @@
 """Stored passwords of other programs, compared in constant time. Hashing is slow: do it in a thread.
 
 crypt(3) is the system's library: SHA-2 (`$5$`, `$6$`), bcrypt (`$2b$`), scrypt (`$7$`) and yescrypt (`$y$`). The forms
-of RFC 2307 have their kind in braces. MD5, SHA-1, DES and what is older are never right: a stolen copy of them is a
+of RFC 2307 have their kind in braces. MD5, SHA-1, DES and anything older never match: a stolen copy of such hashes is a
 list of passwords.
 """
 

@@ -1,4 +1,4 @@
-"""Parameters of queries. In SQL they are bound; elsewhere they are escaped for the place where they stand.
+"""Parameters of queries. In SQL they are bound; elsewhere they are escaped for their place in the query.
 
 SQL text is read as far as needed to see what is a placeholder: not what is in quotes or comments. `?` takes the next
 parameter of a list, `:name` and `$name` a parameter of a hash; `??` beside a list is a question mark.

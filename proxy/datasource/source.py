@@ -1,4 +1,4 @@
-"""One datasource: results that are kept, questions that are asked once, servers that take turns, and a deadline."""
+"""One datasource: a cache, at most one query in flight for equal questions, servers in turn, and a deadline."""
 
 from __future__ import annotations
 

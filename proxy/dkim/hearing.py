@@ -1,4 +1,4 @@
-"""What a validator of signatures keeps of a message while it arrives."""
+"""What a validator of signatures keeps from a message while it arrives."""
 
 from __future__ import annotations
 

@@ -3,7 +3,7 @@
 - `record` reads a policy record.
 - `walk` finds the record that applies to a domain, and its organizational domain.
 - `author` finds the author's domains in a message's From fields.
-- `policies` tells the policy of a domain to those who want no more.
+- `policies` finds only the policy of a domain.
 - `evaluation` joins them with what SPF and DKIM found.
 
 Nothing here knows SMTP, modules or options.

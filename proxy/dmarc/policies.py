@@ -1,4 +1,4 @@
-"""The DMARC policy of a domain that mail claims to come from, for those who want to know only that.
+"""The DMARC policy of a domain that mail claims to come from, and nothing else.
 
 A forger chooses the domain, so the question is bounded: at most nine look-ups, remembered, within one deadline.
 """

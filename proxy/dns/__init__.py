@@ -1,1 +1,1 @@
-"""DNS with the distinctions that mail needs: a `Resolver` asks c-ares, and asks again with a `stub` if unclear."""
+"""DNS with the distinctions that mail needs: a `Resolver` asks c-ares, and confirms unclear answers with a `stub`."""

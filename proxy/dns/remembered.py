@@ -1,7 +1,7 @@
-"""Look-ups for checks of mail: what was asked a moment ago is remembered, and equal questions are asked once.
+"""Look-ups for mail checks: recent answers are cached, and equal concurrent questions are asked once.
 
 Checks ask the same things for many sessions: the same blocklists about the same client, the same policy of the same
-domain. The resolver does not say how long a record lives, so answers are believed for a few minutes, failures for
+domain. The resolver does not say how long a record lives, so answers are cached for a few minutes, and failures for
 seconds. Callbacks do not use this: their verdicts have lives of their own.
 """
 

@@ -1,4 +1,4 @@
-"""`Event`: one declaration, and what is wrong with an event that was logged."""
+"""`Event`: one declaration, and the check of a logged event against it."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Addresses as the history keeps them: as they are, or as keyed hashes."""
+"""Addresses as the history keeps them: in plain text, or as keyed hashes."""
 
 from __future__ import annotations
 

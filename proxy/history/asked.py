@@ -1,4 +1,4 @@
-"""With History_Answers: what policy asked outside itself, and what it was told, so that it can be replayed later.
+"""With History_Answers: what policy asked (DNS, callbacks, the clock …) and the answers, so that a run can be replayed.
 
 A module's hook is asked with an `Asked` that notes the answers which the hook gets, in order. DNS tells the notes of
 the current task (`proxy.dns.noted`); scripts and modules tell the others themselves.

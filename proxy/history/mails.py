@@ -1,4 +1,4 @@
-"""The two events that nearly all lines are, read at once as what becomes a row of them."""
+"""A fast reader for the two events that make up nearly all lines."""
 
 from __future__ import annotations
 

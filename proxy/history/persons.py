@@ -1,4 +1,4 @@
-"""What the history has about a person: handed out, or removed."""
+"""Exports or removes what the history has about a person."""
 
 from __future__ import annotations
 

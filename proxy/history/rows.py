@@ -1,4 +1,4 @@
-"""From events to rows: what one open file gets to know."""
+"""From events to rows of one open file."""
 
 from __future__ import annotations
 

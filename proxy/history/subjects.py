@@ -1,4 +1,4 @@
-"""Subjects as people write them, and as the history has them, which is how the log writes them."""
+"""Subjects of a search: from what people type to the form in which log and history have them."""
 
 from __future__ import annotations
 

@@ -1,8 +1,8 @@
-"""What a worker has in place of a verifier: a memory of verdicts in front, and the keeper behind.
+"""A worker's verifier, if there is a keeper: a cache of verdicts, and behind it the keeper.
 
 A worker never probes by itself. If the keeper does not answer, the verdict is `transient (keeper)` and is not
 remembered, unless memory has a verdict that is still valid. Questions that a dead keeper leaves are asked again of its
-replacement, so a short outage costs no mail, not even a 451.
+replacement, so a short outage does not even cause a 451.
 """
 
 from __future__ import annotations

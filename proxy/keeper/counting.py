@@ -1,4 +1,4 @@
-"""A worker's counting, if it has neighbours: the keeper performs its operations. `counters` is the keeper's side.
+"""A worker's counting, if there are other workers: the keeper performs its operations. `counters` is the keeper's side.
 
 A worker's operations of one turn of the loop travel in one frame, and are performed in order. Those that a dead keeper
 leaves unanswered are sent to its replacement: what the dead one had counted is gone, so nothing counts twice. A

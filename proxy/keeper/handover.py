@@ -1,10 +1,10 @@
 """How the keeper of a new configuration takes over from the present one, both sides.
 
-The new keeper knocks at the old one's door. The old one tells the verdicts in its memory while it goes on answering.
-Then it takes no more questions, sends its workers away, and tells the state of the limits and which probes are in
-flight. It finishes those, because an SMTP conversation cannot be moved, and tells each verdict. From then on the new
+The new keeper knocks at the old one's door. The old one sends the verdicts in its memory while it continues to answer.
+Then it accepts no more questions, disconnects its workers, and sends the state of the limits and which probes are in
+flight. It finishes those, because an SMTP conversation cannot be moved, and sends each verdict. From then on the new
 keeper reads all doors, so the workers of the old configuration find it there. If it ends before they do, the old keeper
-goes on with what it has.
+continues with what it has.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""How a worker stays connected to the keeper, whichever process that is now. What is said there is its owner's."""
+"""How a worker stays connected to the keeper, whichever process that is now. Its owner decides what is sent."""
 
 from __future__ import annotations
 

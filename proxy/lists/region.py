@@ -1,7 +1,7 @@
 """`Region`: shared memory with the operators' entries. The supervisor makes it; the control process writes, all read.
 
-So an entry holds in all workers at once, and outlives every process but the supervisor, and a reload. There are two
-halves: the one that is read is never written.
+So an entry applies in all workers at once, and survives a reload and the end of any process but the supervisor. There
+are two halves: one is read while the other is written.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""What is known of a client without its dialogue: the network that it counts as, and what it has done so far."""
+"""What is known about a client apart from its dialogue: the network that it counts as, and what it has done so far."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Whose mail a check about strangers leaves alone: trusted clients, and recipients that everybody must reach."""
+"""Exemptions from checks of strangers: trusted clients, and recipients that everyone must be able to reach."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What the checks learn from a stanza: whether it makes mail, reads bodies, or depends on files of this machine."""
+"""What checks ask of a stanza: whether it generates mail, reads bodies, or depends on this machine's files."""
 
 from __future__ import annotations
 

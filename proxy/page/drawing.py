@@ -1,7 +1,7 @@
 """`ladder_of`: from what the history has about a session to the steps of its ladder.
 
-The history keeps the words of a dialogue only if a command was rejected. What was accepted is told from the result, and
-marked so.
+The history keeps the words of a dialogue only if a command was rejected. Accepted steps are inferred from the result,
+and marked as such.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""What the page says if it refuses something."""
+"""Error messages of the page."""
 
 from __future__ import annotations
 

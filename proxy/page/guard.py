@@ -1,4 +1,4 @@
-"""`Guard`: looks at every request before its handler does: Host, Origin, where it comes from, and the cookie."""
+"""`Guard`: checks every request before its handler runs: Host, Origin, the client's address, and the cookie."""
 
 from __future__ import annotations
 

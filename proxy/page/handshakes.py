@@ -1,6 +1,6 @@
-"""`Handshakes`: TLS at a connection's beginning, so that those that never finish it count, and end, like all others.
+"""`Handshakes`: TLS handshakes of the page, counted and closed like other connections if they never finish.
 
-asyncio would begin any number of handshakes, keep each for a minute, and count none.
+asyncio would start any number of handshakes, keep each for a minute, and count none.
 """
 
 from __future__ import annotations

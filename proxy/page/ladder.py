@@ -1,6 +1,6 @@
 """One session as a ladder: client ⇄ Ringback ⇄ next hop, with the callback's own dialogue and the line that decided.
 
-It is made of what the history has (`proxy.page.drawing`). This module has what the page draws.
+It is made from the history (`proxy.page.drawing`). This module has the elements that the page draws.
 """
 
 from __future__ import annotations

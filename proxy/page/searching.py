@@ -1,4 +1,4 @@
-"""`Searching`: the history's files, read in a thread, a few at a time and not for long."""
+"""`Searching`: searches the history's files in a thread, a few searches at a time, each with a time limit."""
 
 from __future__ import annotations
 

@@ -1,7 +1,7 @@
-"""How foreign text is shown: every character that is not plainly visible becomes an escape.
+"""How foreign text is shown: any character that is not plainly visible becomes an escape.
 
 jinja2 escapes markup. What remains are control characters, ESC, marks that change the direction of text, invisible
-characters, and heaps of accents that cover other lines.
+characters, and stacks of accents that cover other lines.
 """
 
 from __future__ import annotations

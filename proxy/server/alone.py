@@ -1,6 +1,6 @@
-"""`Alone`: a worker with the parts of a control process beside it, in one process and without a supervisor.
+"""`Alone`: a worker with the parts of a control process, in one process and without a supervisor.
 
-The demo runs it. What it shows is what a server shows, with these parts in a process of their own.
+The demo runs it. It shows the same as a server, in which these parts have their own process.
 """
 
 from __future__ import annotations

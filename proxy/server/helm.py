@@ -1,4 +1,4 @@
-"""The supervisor's side of `proxy.control.steering`: it hears what control asks, and answers in its own time."""
+"""The supervisor's side of `proxy.control.steering`: it receives control's requests, and answers when it can."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""`Notes`: what the supervisor says of itself and of its processes, for metrics, health and the service manager."""
+"""`Notes`: what the supervisor reports about itself and its processes, for metrics, health and the service manager."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""How the processes tell the history what they log."""
+"""How processes pass their events to the history."""
 
 from __future__ import annotations
 

@@ -1,7 +1,7 @@
 """One worker: an event loop that serves the listeners, with a resolver, a pool of next-hop connections and the modules.
 
 Starting binds first and serves last. Stopping goes in reverse: no new clients, 421 to those between commands, the
-others finish, then the rest is cut.
+others finish, then the rest are closed.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""What `ringback config init` says about answers, and about what it could not take from another server's file."""
+"""Messages of `ringback config init` about answers, and about what it could not read from another server's file."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The account of a session, for the log, the metrics and the history: what was refused in it, and how it ended.
+"""The account of a session, for the log, the metrics and the history: its refusals, and how it ended.
 
 `record` has the events of its mail.
 """

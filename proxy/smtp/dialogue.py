@@ -1,4 +1,4 @@
-"""`Dialogue`: one client as the commands see it. What it is in the middle of, and what ends with it.
+"""`Dialogue`: one client as the commands see it. It has what is in progress, and what ends with the session.
 
 It reads nothing and executes nothing: `protocol` does.
 """

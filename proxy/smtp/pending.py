@@ -1,4 +1,4 @@
-"""What a command is, and what it returns: the reply, or a `Pending` if the reply has to wait."""
+"""The type of a command, and its result: the reply, or a `Pending` if the reply has to wait."""
 
 from __future__ import annotations
 

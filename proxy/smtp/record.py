@@ -1,4 +1,4 @@
-"""The events of mail: what became of a message, of a recipient, and of a command that was refused.
+"""The events of mail: what happened to a message, a recipient, or a refused command.
 
 Each says who decided. A reply carries that: its `by` is empty if the next hop or a module's hook made it.
 """

@@ -2,7 +2,7 @@
 
 With one worker and no shared store, `admission`, `plan` and `guesses` count in this process instead. What one
 phase asks leaves in one turn of the loop, so it travels together. A client that was refused is refused for a second
-without asking, so a client that keeps knocking costs the others nothing.
+without asking, so a client that keeps trying costs the others nothing.
 """
 
 from __future__ import annotations

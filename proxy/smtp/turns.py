@@ -1,4 +1,4 @@
-"""`Inbound_Throttle_Messages`: a client waits for its turn, so that no more messages come in a time than configured."""
+"""`Inbound_Throttle_Messages`: clients wait for their turn if messages arrive faster than configured."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""State that outlives a session and is shared: entries that expire, token buckets, and locks that expire.
+"""Shared state that outlives a session: entries that expire, token buckets, and locks that expire.
 
 A `Store` keeps it in memory (one worker), in SQLite (the workers of one machine, across restarts) or in Redis or Valkey
 (several machines). `StoreUrl` says where, and `open_store` opens it. An unusable store raises `StoreUnavailable`; the

@@ -1,4 +1,4 @@
-"""Batches of small requests to a store: what arrives while a batch is in flight leaves with the next one.
+"""Batches of small requests to a store: requests that arrive while a batch is in flight go with the next one.
 
 A round trip to SQLite's thread or to Redis costs some hundred microseconds, whatever it carries; batching keeps a busy
 worker fast. In a quiet worker, a single request leaves at once.

@@ -1,4 +1,4 @@
-"""The clocks of stored facts, and how far machines' clocks may differ."""
+"""The clocks of stored entries, and how far machines' clocks may differ."""
 
 from __future__ import annotations
 

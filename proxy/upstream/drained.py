@@ -1,4 +1,4 @@
-"""`Drained`: the servers to which an operator sends no new transactions. One for all pools of a worker."""
+"""`Drained`: the servers that an operator has drained: no new transactions. All pools of a worker share it."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What may go wrong on the way to an upstream: exceptions, none of which is about the mail."""
+"""Exceptions for failures on the way to an upstream. None is about the mail."""
 
 from __future__ import annotations
 

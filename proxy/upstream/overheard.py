@@ -1,4 +1,4 @@
-"""What Ringback and a next hop say to each other while an operator watches, without messages and passwords."""
+"""The dialogue between Ringback and a next hop while an operator watches, without messages and passwords."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""How many connections all pools of a worker may make together."""
+"""The limit on connections of all pools of a worker together."""
 
 from __future__ import annotations
 

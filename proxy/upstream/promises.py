@@ -1,4 +1,4 @@
-"""What a client was told about its recipients, which must hold for the message."""
+"""The replies that a client has for its recipients, which must still be true for the message."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""How far one transaction at the next hop has come. Everything that affects the state is in this module.
+"""The stage of one transaction at the next hop. Everything that affects the state is in this module.
 
 A `Passage` is moved by its methods, each one of the moves below; a move that the table does not have is a mistake in
 our code, and raises KeyError with the stage and the move. There are three ways out, and each leaves the connection in

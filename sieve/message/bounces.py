@@ -1,7 +1,7 @@
-"""What kind of automatic message a message is: a bounce and why, an out-of-office note, and others.
+"""Classify automatic messages: a bounce and its cause, an out-of-office reply, and others.
 
-The codes are Momentum's. The site's own rules come first, then the report's Status (RFC 3463), then the words of the
-host that refused, then the signs of an automatic answer (RFC 3834).
+The codes are Momentum's. The site's own rules come first, then the report's Status (RFC 3463), then the reply of the
+host that refused, then the signs of an automatic reply (RFC 3834).
 """
 
 from __future__ import annotations

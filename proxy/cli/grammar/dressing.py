@@ -1,4 +1,4 @@
-"""Gives every command of an application the house's help and errors."""
+"""Gives every command of an application our own help and error messages."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Errors of the command line itself, one short function for each message. What is wrong, the value, what to write."""
+"""Errors of the command line itself, one short function per message: what is wrong, the value, what to write."""
 
 from __future__ import annotations
 

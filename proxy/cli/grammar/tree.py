@@ -1,4 +1,4 @@
-"""The tree of commands, read from the declarations that typer parses. It knows nothing of how it is shown."""
+"""The tree of commands, read from the declarations that typer parses. It does not print anything."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Commands about what the checks of mail remember: keys, and rules that files have."""
+"""Commands about what mail checks cache: keys, and rules from files."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""`config …`: look at the running configuration, change it for new sessions, and load its file again."""
+"""`config …`: show the running configuration, change it for new sessions, and reload its file."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Commands about what is counted together: inbound_audit's series, scripts' gauges, and how much there is."""
+"""Commands about shared counts: inbound_audit's series, scripts' gauges, and statistics."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Commands about datasources: what their caches do, and to empty one. The words are Momentum's."""
+"""Commands about datasources: cache statistics, and flushing a cache. The words are Momentum's."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""`explain`: what a client would hear, by the running configuration and what is cached."""
+"""`explain`: which replies a client would get, from the running configuration and the caches."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""tail and trace: what happens now, filtered here, in the control process."""
+"""tail and trace: events and dialogues as they happen, filtered here in the control process."""
 
 from __future__ import annotations
 

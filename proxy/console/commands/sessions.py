@@ -1,4 +1,4 @@
-"""Commands about sessions: which there are, what one is doing, and to end some."""
+"""Commands about sessions: list them, show one, and end some."""
 
 from __future__ import annotations
 

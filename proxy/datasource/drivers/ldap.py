@@ -1,11 +1,11 @@
 """LDAP, by bonsai in a process of its own for each connection.
 
-libldap blocks: with `ldaps` and a server that says nothing, bonsai holds the interpreter's lock until the server
-speaks, in its asynchronous form too. So each connection is a small process (`ldap_child`), which is killed if it is
-late. The server then ends the search, because the connection is gone.
+libldap blocks: with `ldaps` and a server that says nothing, bonsai holds the interpreter's lock until the server sends
+something, even with its asynchronous API. So each connection is a small process (`ldap_child`), which is killed if it
+is late. The server then ends the search, because the connection is gone.
 
-A query is an LDAP URL; the datasource's URI has the parts that it leaves out. Parameters are put into its parts after
-they were taken apart, each escaped for its part: a value never becomes syntax.
+A query is an LDAP URL; the datasource's URI has the parts that it leaves out. Parameters are inserted after the URL has
+been split, each escaped for its part, so a value never becomes syntax.
 """
 
 from __future__ import annotations

@@ -1,6 +1,6 @@
 """The process of one LDAP connection: it reads searches from standard input, and writes their results.
 
-It runs by itself (`python -I ldap_child.py`), imports nothing of Ringback, and may block: who started it kills it. Each
+It runs alone (`python -I ldap_child.py`), imports nothing from Ringback, and may block: its parent kills it. Each
 message is a length in four octets, and MessagePack. It ends with its standard input.
 """
 

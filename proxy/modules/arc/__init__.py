@@ -1,1 +1,1 @@
-"""arc: whether the forwarders of a message vouch for it with an unbroken chain (RFC 8617). It seals nothing."""
+"""arc: whether a message's forwarders vouch for it with an unbroken chain (RFC 8617). It does not seal."""

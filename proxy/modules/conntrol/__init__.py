@@ -1,1 +1,1 @@
-"""conntrol: a pause before the greeting, in which a client that does not wait for it gives itself away."""
+"""conntrol: a pause before the greeting, which exposes clients that do not wait for it."""

@@ -1,1 +1,1 @@
-"""dkim_validate and opendkim: whether a message's signatures are true (RFC 6376)."""
+"""dkim_validate and opendkim: whether a message's signatures are valid (RFC 6376)."""

@@ -1,4 +1,4 @@
-"""What other modules found about a message: authenticated domains, and what else speaks against it."""
+"""What other modules found about a message: authenticated domains, and further evidence against it."""
 
 from __future__ import annotations
 

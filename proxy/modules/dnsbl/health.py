@@ -1,6 +1,6 @@
 """Whether a zone works: its test entries are right (RFC 5782 section 5), looked at when Ringback starts and every hour.
 
-A list that was given up may list the whole world, or nothing. It refuses no client until the first look has ended.
+An abandoned list may list the whole world, or nothing. No client is refused before the first check has ended.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""The module: it begins to ask when the client connects, and judges where `reject_at` says, and then the message."""
+"""The module: it looks up the client when it connects, and judges in the phase `reject_at` and after the message."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What is listed, and what the listings of a transaction come to."""
+"""The listings of a transaction, and their score."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""greylist: mail from a client, sender and recipient that were never seen together is deferred once.
+"""greylist: the first mail from an unknown combination of client, sender and recipient is deferred.
 
 - `options.py` declares the options.
 - `keys.py` makes the key of a triplet: network or SPF domain, sender without what changes each time, recipient.

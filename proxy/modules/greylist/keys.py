@@ -1,4 +1,4 @@
-"""The key of a triplet. What a sender changes with each message must not make a new one.
+"""The key of a triplet. Parts that a sender changes with each message must not create a new triplet.
 
 So the sender is taken without what VERP, BATV, SRS and counters put into it, and the client is a network, or the domain
 for which SPF has passed.

@@ -1,1 +1,1 @@
-"""iprev: whether the client's address has a name that leads back to it (RFC 8601 section 3)."""
+"""iprev: whether the client's address has a name that resolves back to it (RFC 8601 section 3)."""

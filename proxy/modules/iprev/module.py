@@ -1,4 +1,4 @@
-"""The module: it begins to look when the client connects, and judges where `reject_at` says."""
+"""The module: it starts look-ups when the client connects, and judges in the phase `reject_at`."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A handler and its hooks: what there is, how each is called, and what happens if one fails."""
+"""A handler's hooks: which it has, how each is called, and what happens if one fails."""
 
 from __future__ import annotations
 

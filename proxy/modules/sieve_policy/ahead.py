@@ -1,6 +1,6 @@
 """Asks the keeper or Redis in one round trip for all counts that a phase needs about its client.
 
-A script asks one thing after the other, and each question would be a round trip. So the first question takes along
+A script asks one question after another, and each would be a round trip. So the first question takes along
 everything that the scripts of the phase asked last time, and the later answers are then at hand. The questions of
 RCPT TO leave at MAIL FROM, so RCPT TO mostly waits for nothing. Only questions that change nothing are asked ahead.
 """

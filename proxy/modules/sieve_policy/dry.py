@@ -1,4 +1,4 @@
-"""A script's view of a session that there is not: it answers what is at hand, and carries nothing out."""
+"""A script's view of a session in a dry run: it answers from what is at hand, and changes nothing."""
 
 from __future__ import annotations
 

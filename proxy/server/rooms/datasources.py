@@ -1,4 +1,4 @@
-"""Questions about the datasources of a worker: what their caches hold, and to empty one."""
+"""Questions about the datasources of a worker: cache statistics, and flushing a cache."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Questions about the lists of a worker: which it knows, and to load one again."""
+"""Questions about the lists of a worker: list them, and reload one."""
 
 from __future__ import annotations
 

@@ -1,6 +1,6 @@
 """Questions that are answered with a stream: a process's events, and the dialogue lines of its sessions.
 
-Nothing is gathered without a viewer. What a viewer is too slow for is dropped and counted, in bounded memory.
+Nothing is gathered without a viewer. If a viewer is too slow, events are dropped and counted, so memory is bounded.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Settings from the console, in two steps: every worker prepares them, and only then does each turn to them."""
+"""Settings from the console, in two steps: first every worker prepares them, then all start to use them."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Questions about the sessions of a worker: which there are, what one is doing, and to end some."""
+"""Questions about the sessions of a worker: list them, show one, and end some."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Questions that change how a worker works, until it ends: its modules, its limits, whether it takes clients."""
+"""Questions that change a worker until it ends: its modules, its limits, whether it accepts clients."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What a session opens with: a proxy's header, implicit TLS, the accept and connect phases, the banner; and XCLIENT.
+"""The opening of a session: a proxy's header, implicit TLS, the accept and connect phases, the banner; and XCLIENT.
 
 XCLIENT (Postfix) names the client of a trusted proxy, and the session opens again for that client.
 """

@@ -1,8 +1,8 @@
 """RCPT TO (RFC 5321 section 4.1.1.3). The next hop's verdict is the client's.
 
-Pipelined RCPT commands go to the next hop in one write, too (RFC 2920): only those recipients that it would
-hear of anyway. The first other line ends the search and is handled when its turn comes; a recipient that we refuse
-ourselves is left out.
+Pipelined RCPT commands go to the next hop in one write, too (RFC 2920): only those recipients that it would get anyway.
+The first other line ends the search and is handled when its turn comes; a recipient that we refuse ourselves is left
+out.
 """
 
 from __future__ import annotations
