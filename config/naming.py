@@ -164,7 +164,7 @@ def refused(name: str, reason: str, span: Span | None) -> Diagnostic:
 
 
 def not_set(name: str, scope: str) -> Diagnostic:
-    """`config unset` of what is not set, in Momentum's words."""
+    """`config unset` of an option that is not set, in Momentum's words."""
     if not name:
         return Diagnostic(f"nothing is set in scope '{scope}'", None)
     return Diagnostic(f"Option '{name}' is not set in scope '{scope}'.", None)

@@ -65,7 +65,7 @@ class Host(Protocol):
     def callback(self, address: str, sender: str | None) -> CallbackAnswer | Awaitable[CallbackAnswer]:
         """Ask the exchanger of `address` whether the address exists; `sender` replaces the configured probe sender.
 
-        An answer that is at hand is returned at once.
+        An answer that is at hand is returned immediately.
         """
         ...
 

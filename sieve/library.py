@@ -110,7 +110,7 @@ class SieveFunction:
     exclusive: tuple[tuple[str, ...], ...]
     """Groups of tags; a call may have one tag of each group."""
     bare: Mapping[str, tuple[str, ...]]
-    """Tags whose value may be missing, with the tags beside which it is missing."""
+    """Tags whose value may be missing, with the tags next to which it is missing."""
     only_with: Mapping[str, str]
     """Tags that need another tag."""
     constants: frozenset[str]
@@ -125,7 +125,7 @@ class SieveFunction:
     """Whether its `:matches` and `:regex` set match variables in standard Sieve."""
     counts: Counts
     transparent: bool
-    """Whether it returns its only argument as it is, so that the compiler leaves the call out."""
+    """Whether it returns its only argument unchanged, so that the compiler omits the call."""
     module: str | None
     """The validation module that it needs."""
     extension: str | None

@@ -47,7 +47,7 @@ def option(  # a factory of pydantic fields, which are typed Any by design
         default: its value if it is not set; without a default, it must be set.
         doc: one line for the operator.
         aliases: other names, such as its name in another version of Momentum.
-        unit: what the number counts, if the type does not say it.
+        unit: what the number counts, if the type does not say so.
         ge: the least value.
         le: the greatest value.
         zero: what 0 means; required for every number.

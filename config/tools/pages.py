@@ -131,7 +131,7 @@ _Key: TypeAlias = tuple[tuple[str, ...], str]
 
 
 def _values(settings: Settings) -> dict[_Key, tuple[str, str]]:
-    """Return the value of each option, as it is and with secrets masked, by scope and name."""
+    """Return each option's value by scope and name, in full and with secrets masked."""
     found: dict[_Key, tuple[str, str]] = {}
     plain, masked = _page(settings, secrets=True), _page(settings, secrets=False)
     for (key, value), (_, shown) in zip(_options(plain, ()), _options(masked, ()), strict=True):

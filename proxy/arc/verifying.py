@@ -42,7 +42,7 @@ class ChainClaim:
 
 @dataclass(frozen=True, slots=True)
 class ChainResult:
-    """What became of a chain."""
+    """The result of checking a chain."""
 
     status: str
     """`none`, `pass` or `fail` (RFC 8617 section 4.4), or `temperror` if a key cannot be looked up now."""
@@ -77,7 +77,7 @@ def _sealed(sets: Sequence[ArcSet]) -> list[bytes]:
 
 
 async def verified(claim: ChainClaim, bodies: Mapping[Wanted, BodyHash], keys: KeyCache) -> ChainResult:
-    """Return what became of a chain. The keys are looked up at once."""
+    """Return the result of checking a chain. All keys are looked up at the same time."""
     if claim.problem:
         return ChainResult("fail", reason=claim.problem)
     if not claim.sets or claim.wanted is None:

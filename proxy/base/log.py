@@ -37,7 +37,7 @@ __all__ = [
 ]  # fmt: skip
 
 LEVELS = {"debug": logging.DEBUG, "info": logging.INFO, "warning": logging.WARNING, "error": logging.ERROR}
-"""The levels, and the number below which each says nothing."""
+"""The levels, and the number below which each logs nothing."""
 
 EACH = "info_each"
 """The method that logs several events."""

@@ -80,7 +80,7 @@ def spawn(work: Coroutine[Any, Any, T], *, name: str, owner: TaskOwner) -> async
 
 
 async def at_once(works: Iterable[Coroutine[Any, Any, T]]) -> list[T]:
-    """Do all of it at once, and return the results in order. If one fails, the others are cancelled.
+    """Run all of them at the same time, and return the results in order. If one fails, the others are cancelled.
 
     Raises:
         ExceptionGroup: of those that have failed.

@@ -9,7 +9,7 @@ from typing import Any
 
 
 def nothing() -> None:
-    """Stand for a callback that is no longer wanted."""
+    """Replace a callback that is no longer wanted."""
 
 
 def fail(answer: asyncio.Future[Any], error: Exception) -> None:
@@ -21,7 +21,7 @@ def fail(answer: asyncio.Future[Any], error: Exception) -> None:
 class LazyTimer:
     """Rings when a deadline passes.
 
-    A wait that ends in time leaves the timer as it is, and the next one sets it again only if it would ring too late: a
+    A wait that ends in time leaves the timer alone, and the next one resets it only if it would fire too late: a
     timer made and cancelled for each of three replies cost 15 µs per message.
     """
 

@@ -138,7 +138,7 @@ class LogWriter:
             self._show(aside + whole)
             self._observe(aside + [each for each in taken if isinstance(each, bytes)])
         if whole:
-            lost = self._sink.write(whole)  # it may wait, and `put` counts meanwhile
+            lost = self._sink.write(whole)  # it may wait; in the meantime `put` counts
             self.dropped += lost
         return bool(whole or aside)
 

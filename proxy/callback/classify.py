@@ -167,7 +167,7 @@ class Classifier:
         return (Status.ERROR, "tls_required") if self._says(heard, "tls_required") else (Status.ERROR, "refused_us")
 
     def sender(self, answer: Reply) -> Judgement:
-        """Judge a refused MAIL FROM: it says nothing about the address."""
+        """Judge a refused MAIL FROM: it is not about the address."""
         heard = _hear(answer, "")
         if answer.code == _CLOSING:
             return Status.TRANSIENT, "busy"

@@ -69,7 +69,7 @@ class Verifier(Protocol):
 
     @property
     def most_probes(self) -> int:
-        """Conversations at once in this process."""
+        """Concurrent conversations in this process."""
         ...
 
     def known(self, mailbox: Path | None, sender: str | None = None, *, client: str = "") -> CallbackVerdict | None:
@@ -163,7 +163,7 @@ class CallbackService(Generic[V]):
 
     @property
     def most_probes(self) -> int:
-        """Conversations at once."""
+        """Concurrent conversations."""
         return self.verifier.most_probes
 
     def ask(
@@ -186,7 +186,7 @@ class CallbackService(Generic[V]):
             mailbox = path if is_sender else mailbox_of(address)
             verdict = self.verifier.known(mailbox, sender, client=client) or self._unaskable()
             if verdict is None:
-                asked = path.spoken if is_sender else address  # the exchanger hears the sender as it was given
+                asked = path.spoken if is_sender else address  # the exchanger gets the sender as given
                 found = self.verifier.verify(asked, sender, client=client, session=session.id)
                 return self._awaited(found, session, transaction, address)
         return self._told(verdict, session, transaction, address)
@@ -236,7 +236,7 @@ class CallbackService(Generic[V]):
         return found or self._unaskable()
 
     def _unaskable(self) -> CallbackVerdict | None:
-        """Return the verdict if nobody can be asked now."""
+        """Return the verdict if no exchanger can be asked now."""
         if self._upstream_down():
             return _skip("upstream_down", "no next hop accepts mail now", Status.TRANSIENT)
         return None

@@ -93,7 +93,7 @@ class CallbackVerifier:
 
     @property
     def most_probes(self) -> int:
-        """How many conversations may run at once."""
+        """The limit on concurrent conversations."""
         return self._limits.most_probes
 
     @property
@@ -138,7 +138,7 @@ class CallbackVerifier:
     ) -> CallbackVerdict:
         """Return the verdict on an address. It never raises because of an exchanger or DNS.
 
-        Concurrent equal questions share one probe, and it goes on if a caller leaves. `client` is the network whose
+        Concurrent equal questions share one probe, which continues if a caller leaves. `client` is the network whose
         budget pays; `session` is named in the log. `observer` sees how the answer is found, if this call looks for it.
         """
         question = question_of(mailbox_of(address), self._sender if sender is None else said_by(sender))

@@ -47,7 +47,7 @@ async def ask_all(
     tell: Callable[[ProbeResult], None],
     follow: Callable[[TranscriptEntry], None] = lambda step: None,  # noqa: ARG005 — ignores steps
 ) -> Counter[Status]:
-    """Ask about each address, and pass on each answer at once; return the number of addresses by status.
+    """Ask about each address, and pass on each answer as soon as it is known; return the number of addresses by status.
 
     `follow` gets each step of each question as it happens, which is useful if `at_once` is 1.
     """

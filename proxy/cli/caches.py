@@ -99,7 +99,7 @@ def purge(
 
 
 def _asked_of_server(context: typer.Context, subject: str) -> str | None:
-    """Let the running server forget, so that it does so at once; None if none answers, or we may not ask."""
+    """Make the running server forget at once; None if none answers, or we may not ask."""
     _, core = configured(context.obj, load)
     log_output.configure(levels=log.Levels(50))
     try:

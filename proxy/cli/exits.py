@@ -46,7 +46,7 @@ def say(text: object, *, err: bool = False) -> None:
 
 
 def pour(text: str) -> None:
-    """Print a file's text: as it is into another file or a pipe, harmless on a terminal."""
+    """Print a file's text: unchanged into another file or a pipe, harmless on a terminal."""
     sys.stdout.write(harmless(text) if sys.stdout.isatty() else text)
 
 

@@ -126,7 +126,7 @@ async def _checked(facts: Facts, around: Circumstances, content: bytes) -> Found
 
 
 async def _arrives(validators: Sequence[Validator], session: Session) -> None:
-    """Let those hear the body who do so while a message arrives."""
+    """Pass the body to the validators that read it while a message arrives."""
     message = session.transaction.message
     if message is not None:
         await remove_forged(message, session.options.results_name)

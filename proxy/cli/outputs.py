@@ -178,7 +178,7 @@ class LostRecord(TypedDict):
 
 
 class ExplainStep(TypedDict):
-    """A step of a session: who was asked, what it says, and the reply that the client would hear."""
+    """A step of a session: who was asked, the answer, and the reply that the client would get."""
 
     phase: str
     who: str
@@ -195,7 +195,7 @@ class ExplainLimit(TypedDict):
 
 
 class ExplainRecord(TypedDict):
-    """What a client would hear, and who decides. `limits` has the limits of each worker."""
+    """The replies that a client would get, and who decides. `limits` has the limits of each worker."""
 
     listener: str
     steps: list[ExplainStep]

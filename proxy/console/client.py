@@ -104,7 +104,7 @@ class Client:
                 raise Failed(str(row["error"]))
 
     def _is_over(self) -> bool:
-        """Whether nobody answers here any more. A process that is being replaced gets time to leave."""
+        """Whether the other side no longer answers. A process that is being replaced gets time to leave."""
         if self._connection.fileno() < 0:
             return True
         readable, _, _ = select.select([self._connection], [], [], self._patience if self._is_replaced else 0)

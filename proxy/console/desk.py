@@ -30,7 +30,7 @@ log = get_logger()
 
 MOST_CONNECTIONS = 64
 READER_SECONDS = 600.0
-"""A client that reads nothing for this long is cut off. Meanwhile its stream waits and loses answers."""
+"""A client that reads nothing for this long is cut off. Until then its stream waits and loses answers."""
 
 IDLE_SECONDS = 3600.0
 _AGAIN_SECONDS = 5.0

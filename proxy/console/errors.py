@@ -10,7 +10,7 @@ class Refused(Exception):
 
 
 def not_understood(line: str, close: Sequence[str]) -> Refused:
-    """As Momentum says it, with what may be meant."""
+    """Momentum's wording, with a suggestion."""
     meant = f" Did you mean {' or '.join(close)}?" if close else " Type help for the commands."
     return Refused(f"{line} command not understood.{meant}")
 
@@ -41,6 +41,6 @@ def not_authorized() -> Refused:
 
 
 def nothing_is_called(what: str, given: str, known: Sequence[str]) -> Refused:
-    """There is no such thing."""
+    """An unknown name."""
     there = f"there {'is' if len(known) == 1 else 'are'} {', '.join(known)}" if known else "there is none"
     return Refused(f'no {what} is called "{given}": {there}')

@@ -63,7 +63,7 @@ class Filter:
         )
 
     def wants(self, row: Mapping[str, Any]) -> bool:
-        """Whether an event, or a dialogue line, fits. What has no such field does not fit."""
+        """Whether an event, or a dialogue line, fits. An event without the field does not match."""
         if self.event and row.get("event") not in self.event:
             return False
         if self.verdict and row.get("disposition") not in self.verdict:

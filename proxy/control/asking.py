@@ -191,7 +191,7 @@ class Processes:
         except TimeoutError:
             return Told(process, error=f"no answer within {seconds:g} s")
         finally:
-            if process.waiting.pop(number, None) is not None:  # too late, or whoever asked has left
+            if process.waiting.pop(number, None) is not None:  # too late, or the caller has left
                 process.link.send(Stop(number))
         if isinstance(message, Answer):
             return Told(process, message.answer)
@@ -233,7 +233,7 @@ class Processes:
         self._ask(process, REMEMBER, {"question": question, "name": name, "with": arguments}, _not_heard)
 
     def _adopt(self, message: Answering) -> None:
-        """Keep what a process was told to remember by a control process before us, and tell the others."""
+        """Keep what an earlier control process told a process to remember, and tell the others."""
         if not isinstance(message, Answer):
             return
         for question, name, arguments in message.answer:
@@ -276,7 +276,7 @@ class Processes:
             self._join(stream, process)
 
     def unsubscribe(self, subscription: Subscription) -> None:
-        """Hear no more; the last one ends the streams."""
+        """Stop listening; the last one ends the streams."""
         stream = subscription.stream
         with suppress(ValueError):
             stream.listeners.remove(subscription)

@@ -12,7 +12,7 @@ from proxy.metrics.table import PID
 
 @dataclass(frozen=True, slots=True)
 class Watched:
-    """The supervisor's memory, as it is when the process is forked; the boards are shared from then on.
+    """The supervisor's memory, at the time of the fork; the boards are shared from then on.
 
     A board has a block for the keeper, one for each worker, and one for control, in this order.
     """

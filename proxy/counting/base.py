@@ -21,8 +21,8 @@ class CountingUnavailable(Exception):
 class Counting(Protocol):
     """Performs operations, in the order in which one process asks for them.
 
-    What is asked or told in one turn of the loop travels together. If a shared counting does not answer in time, the
-    answer is this process's own count meanwhile, unless `on_store_error = defer`.
+    Everything sent in one turn of the loop travels together. If a shared counting does not answer in time, this
+    process's own count is the answer for the time being, unless `on_store_error = defer`.
     """
 
     async def start(self) -> None:
@@ -38,7 +38,7 @@ class Counting(Protocol):
         ...
 
     def tell(self, operation: Operation[A]) -> None:
-        """Perform it. Nobody waits for the answer; later operations see its effect. Never raises."""
+        """Perform it. No caller waits for the answer; later operations see its effect. Never raises."""
         ...
 
     async def close(self) -> None:

@@ -1,6 +1,7 @@
 """Counting that partly survives a restart: greylisting, and series that request it.
 
-Everything else ends with the process. Counts are in memory. The file is written a second later, in SQLite's thread, and read once at startup.
+Everything else ends with the process. Counts are in memory. The file is written a second later, in SQLite's thread, and
+read once at startup.
 """
 
 from __future__ import annotations
@@ -27,7 +28,7 @@ WRITE_SECONDS = 1.0
 """How much a kill may lose."""
 
 MOST_TOGETHER = 250
-"""Entries that are written at once."""
+"""Entries that are written together."""
 
 AHEAD_SECONDS = 300.0
 """How far in the future a stored time may be."""

@@ -117,20 +117,20 @@ class Triplets:
         self._clients.pop((room, client), None)
 
     def triplet(self, key: Key) -> Triplet | None:
-        """Return what is held of a key."""
+        """Return the state of a key."""
         return self._passed.get(key) or self._tried.get(key)
 
     def client(self, key: Key) -> Known | None:
-        """Return what is held of a client."""
+        """Return the state of a client."""
         return self._clients.get(key)
 
     def triplets(self) -> Iterator[tuple[Key, Triplet]]:
-        """Yield everything that is held of triplets."""
+        """Yield the state of all triplets."""
         yield from self._tried.items()
         yield from self._passed.items()
 
     def every_client(self) -> Iterator[tuple[Key, Known]]:
-        """Yield everything that is held of clients."""
+        """Yield the state of all clients."""
         yield from self._clients.items()
 
     def adopt(self, key: Key, triplet: Triplet) -> None:

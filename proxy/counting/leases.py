@@ -68,7 +68,7 @@ class Leases:
                 self._less(held, key, 1)
 
     def hold(self, owner: str, held: Sequence[tuple[bytes, int]] | None = None) -> bool:
-        """Hear that an owner lives, and maybe which places it has; return whether it was known."""
+        """Note that an owner is alive, and possibly which places it has; return whether it was known."""
         known = owner in self._heard
         if held is not None:
             self._free(owner)

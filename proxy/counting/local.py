@@ -38,7 +38,7 @@ class Meanwhile:
         return self.counting.ask(operation)
 
     def over(self) -> None:
-        """Whoever counts for all answers again."""
+        """The keeper or Redis answers again."""
         if self._operations:
             log.info("counting_together", store=self._name, operations=self._operations)
             self._operations = 0

@@ -89,7 +89,7 @@ class MemoryCounting:
         self.leases.disconnect(owner)
 
     def connect(self, owner: str) -> None:
-        """An owner of places lives as long as it is not dropped."""
+        """An owner of places is alive until it is dropped."""
         self.leases.connect(owner)
 
     def drop(self, owner: str) -> None:

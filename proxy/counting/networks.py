@@ -14,7 +14,7 @@ class ByNetwork:
     __slots__ = ("_masks", "_sums", "addresses")
 
     def __init__(self, masks: Sequence[tuple[int, int]] = ()) -> None:
-        """`masks`, octets of an address and mask, get tables at once."""
+        """`masks`, octets of an address and mask, get tables from the start."""
         self.addresses: dict[bytes, int] = {}
         self._masks = [*masks]
         self._sums: dict[tuple[int, int, int], int] = {}

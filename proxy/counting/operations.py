@@ -19,7 +19,7 @@ class Operation(msgspec.Struct, Generic[A], array_like=True, gc=False):
     """One atomic step. `A` is the type of its answer."""
 
     answer: ClassVar[Any] = None
-    """The type of the answer, for whoever decodes it."""
+    """The type of the answer, for decoding."""
 
 
 # ---------------------------------------------------------------- sliding windows
@@ -361,4 +361,4 @@ AnyOperation = (
     | Show
     | Forget
 )
-"""All of them, for whoever decodes them."""
+"""All of them, for decoding."""

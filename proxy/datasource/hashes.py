@@ -64,7 +64,7 @@ def matches(kind: str, stored: str, password: str) -> bool:
 
 
 def waste_time(kind: str, password: str) -> None:
-    """Take about as long as `matches`, for a user who does not exist."""
+    """Take about as long as `matches`, for a user that does not exist."""
     if kind in {"ucrypt", "rfc2307", "bcrypt", "scrypt"}:
         _crypt(password, "$2b$10$" + "." * 22 if kind == "bcrypt" else f"$6${secrets.token_hex(8)}$")
     else:

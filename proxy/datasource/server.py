@@ -44,7 +44,7 @@ class Server:
     """Connections to one server. The event loop's thread owns its state."""
 
     def __init__(self, source: str, uri: SourceUri, connect: Connect, connections: int) -> None:
-        """`connect` makes connections to the server of `uri`, at most `connections` at once."""
+        """`connect` opens connections to the server of `uri`, at most `connections` at a time."""
         self._source, self.shown, self._connect = source, str(uri), connect
         self._driver, self._hidden = uri.driver, uri.secrets
         self._places = asyncio.Semaphore(connections)
@@ -69,7 +69,7 @@ class Server:
                 waited = False
                 rows = await self._tried(query, parameters, most)
         except TimeoutError:
-            if waited:  # which says nothing about the server
+            if waited:  # which is no evidence about the server
                 raise no_place(seconds) from None
             late = too_late(seconds)
             self._failed(str(late))
@@ -109,7 +109,7 @@ class Server:
         return ""
 
     async def _tried(self, query: str, parameters: Parameters, most: int | None) -> Rows:
-        """Ask on an idle connection, and once more on a new one if that one had been closed meanwhile."""
+        """Ask on an idle connection, and again on a new one if the idle one has been closed."""
         kept = self._take()
         if kept is not None:
             try:
@@ -179,7 +179,7 @@ class Server:
         await self._ending.wait(CLOSING_SECONDS)
         await self._ending.cancel()
 
-    # ------------------------------------------------------------ what is told
+    # ------------------------------------------------------------ reports
 
     def _plain(self, reason: str) -> str:
         """Return a text in one line, without passwords."""

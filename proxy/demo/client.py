@@ -87,7 +87,7 @@ class _Conversation:
         self._writer: asyncio.StreamWriter | None = None
 
     async def open(self, server: tuple[str, int]) -> None:
-        """Connect and hear the greeting."""
+        """Connect and read the greeting."""
         self._reader, self._writer = await asyncio.open_connection(*server)
         self.stage = "greeting"
         await self._hear(routine=True)

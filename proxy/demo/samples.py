@@ -17,7 +17,7 @@ CAUTIOUS = "cautious.example"
 """Its exchanger greylists."""
 
 SILENT = "silent.example"
-"""Its exchanger takes connections and says nothing."""
+"""Its exchanger accepts connections and says nothing."""
 
 KNOWN_USERS = frozenset({f"alice@{STAFF}", f"dave@{STAFF}"})
 

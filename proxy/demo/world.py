@@ -65,7 +65,7 @@ class Server(Protocol):
         ...
 
     async def stop(self, *, now: bool) -> None:
-        """End the sessions, at once with `now`."""
+        """End the sessions; with `now`, immediately."""
         ...
 
 

@@ -9,7 +9,7 @@ from proxy.mail.fields import Field, named
 _TAB_TO_SPACE = bytes.maketrans(b"\t", b" ")
 
 PIECE = 16 * 1024
-"""Octets of a body that are taken at once: about 0.1 ms."""
+"""Octets of a body that are read in one piece: about 0.1 ms."""
 
 
 def _collapsed(octets: bytes) -> bytes:

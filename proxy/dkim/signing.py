@@ -48,8 +48,8 @@ class Signing:
     header_canon: str = "simple"
     body_canon: str = "simple"
     names: Sequence[str] = USUAL
-    """Names of fields. `name` is signed once, also if it is missing; `name?` if it is there; `name+` as often as it is
-    there; `name*` also if it is missing."""
+    """Names of fields. `name` is signed once, even if it is missing; `name?` if it is there; `name+` as often as
+    it is present; `name*` even if it is missing."""
     length: int | None = None
     lifetime: int = 0
     """Seconds; 0: it does not expire."""

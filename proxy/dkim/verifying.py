@@ -45,7 +45,7 @@ class Claim:
 
 @dataclass(frozen=True, slots=True)
 class Judgement:
-    """What became of one signature."""
+    """The result of checking one signature."""
 
     value: str
     """The word of RFC 8601 section 2.7.1."""
@@ -73,7 +73,7 @@ def _claim(fields: Sequence[Field], own: Field) -> Claim:
 async def judged(
     claims: Sequence[Claim], bodies: Mapping[Wanted, BodyHash], keys: KeyCache, seconds: float | None = None
 ) -> list[Judgement]:
-    """Return what became of each signature. The keys are looked up at once, each in this time."""
+    """Return the result of each signature. The keys are looked up at once, each in this time."""
     return await at_once([_judged(each, bodies, keys, seconds) for each in claims])
 
 

@@ -76,7 +76,7 @@ def strictest(results: Sequence[Evaluation]) -> Evaluation:
 
 
 _WEIGHT = {Status.FAIL: 4, Status.TEMPERROR: 3, Status.PERMERROR: 3, Status.NONE: 2, Status.PASS: 1}
-"""A domain without a record beside one that passes: the message does not pass, since a reader may see either."""
+"""A domain without a record next to one that passes: the message does not pass, since a reader may see either."""
 
 
 async def _in_time(domain: str, identifiers: Identifiers, look_up: LookUp, seconds: float | None) -> Evaluation:

@@ -63,7 +63,7 @@ class Walk:
 
 @dataclass(frozen=True, slots=True)
 class Published:
-    """The policy for a domain: what applies to its mail that fails, before anybody's local policy."""
+    """The policy for a domain: what applies to its mail that fails, before any local policy."""
 
     author: str
     """The domain that it is for."""

@@ -30,7 +30,7 @@ MOST_CHARACTERS = 16 << 20
 _LEAST_SIZE = MOST_CHARACTERS // MOST_ANSWERS
 
 MOST_ASKED = 4_000
-"""Questions under way at once. Beyond that, there is no clear answer: a name server that is silent must not fill the
+"""Concurrent questions. Beyond that, there is no clear answer: a name server that is silent must not fill the
 memory."""
 
 _SUCCESS, _NXDOMAIN, _TIMEOUT = "SUCCESS", "NXDOMAIN", "TIMEOUT"
@@ -90,7 +90,7 @@ class Remembered:
         return self._answers.get(question) or self._failures.get(question)
 
     async def ask(self, name: str, record_type: str, server: str | None = None) -> Answer:
-        """Return the answer. If the caller is cancelled, the question goes on, for the others and for later."""
+        """Return the answer. If the caller is cancelled, the question continues, for other callers and the cache."""
         question = (name, record_type, server)
         found = self._answers.get(question) or self._failures.get(question) or await self._asked_about(question)
         tell(record_type, name, server, found.status, found.records)

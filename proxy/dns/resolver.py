@@ -127,7 +127,7 @@ class Resolver:
             try:
                 values = values + await self._query(host, "AAAA")
             except (DnsUnavailable, NoSuchDomain) as error:
-                # NXDOMAIN beside "no A records": old name servers say this for every type that they do not know
+                # NXDOMAIN together with "no A records": old name servers say this for every type that they do not know
                 unclear = error if isinstance(error, DnsUnavailable) else unclear
         if not values and unclear:
             raise unclear

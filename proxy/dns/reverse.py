@@ -29,7 +29,7 @@ class Reverse:
 
 
 async def reverse(address: str, lookups: Remembered) -> Reverse:
-    """Look up the names of an address, and then the addresses of all of them at once."""
+    """Look up the names of an address, and then the addresses of all names at the same time."""
     answer = await lookups.ask(address, "PTR")
     if not answer.clear:
         return Reverse("temperror")

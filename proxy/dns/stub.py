@@ -68,7 +68,7 @@ class StubAnswer:
     """`SUCCESS`, the name of an RCODE, or `TIMEOUT`."""
     records: tuple[Value, ...] = ()
     unclear: str = ""
-    """Why the answer says nothing about the name; empty if it is clear."""
+    """Why the answer is no evidence about the name; empty if it is clear."""
     server: Nameserver | None = None
     """The server that gave a clear answer."""
     partial: bool = False
@@ -210,7 +210,7 @@ class _Inquiry:
             transport.sendto(query.to_wire())
 
     async def _open(self, server: Nameserver) -> asyncio.DatagramTransport:
-        """Open a connected socket on a random port chosen by the system, so that only this server is heard."""
+        """Open a connected socket on a random port chosen by the system, so that only this server's packets arrive."""
         family = socket.AF_INET6 if ":" in server.address else socket.AF_INET
         sock = socket.socket(family, socket.SOCK_DGRAM)
         try:

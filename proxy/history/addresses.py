@@ -25,7 +25,7 @@ _ARGUMENT = re.compile(r"""(^(?:(?:FROM|TO)\s*:\s?)?<?)(?![~<>\s])([^\s<>]+(?:\s
 
 _WORD = re.compile(r"[^\s<>()\[\],;:\"@'/=]+")
 _SHORTEST_NAME = 3
-"""Characters of a local part that is replaced where it stands alone: replies say `anna: unknown user`."""
+"""Characters of a local part that is replaced even on its own: replies say `anna: unknown user`."""
 
 _EVERYBODY = frozenset({"postmaster", "abuse", "mailbox", "user", "recipient", "sender", "address", "mail", "unknown"})
 """Local parts that are ordinary words of replies."""
@@ -62,7 +62,7 @@ def addresses_in(text: str) -> list[str]:
 
 
 class Addresses:
-    """Replaces addresses by keyed hashes, or leaves everything as it is without a key."""
+    """Replaces addresses by keyed hashes. Without a key, it changes nothing."""
 
     def __init__(self, key: bytes = b"") -> None:
         self._key = key

@@ -30,7 +30,7 @@ _ASKED: ContextVar[Asked | None] = ContextVar("asked", default=None)
 
 
 def answer_of(*parts: Part) -> list[Part]:
-    """Return an answer as it is kept: the kind of question, its arguments, and what was told."""
+    """Return an answer as it is kept: the kind of question, its arguments, and the answer."""
     return [printable(each, LONGEST_ANSWER) if isinstance(each, str) else each for each in parts]
 
 
@@ -71,7 +71,7 @@ class Asked:
             self._dropped = 0
 
     def end(self) -> None:
-        """The hook has decided, but what it began may go on."""
+        """The hook has decided, but tasks that it started may continue."""
         self._ended = True
         self.tell()
 

@@ -8,7 +8,7 @@ from typing import Any
 from proxy.base.lines import name_of
 
 TELL_SECONDS = 1.0
-"""A gap that goes on is a row a second."""
+"""A gap that continues is one row per second."""
 
 DETAILS, ACCEPTED, OTHERS, REFUSALS = range(4)
 """What goes first: recipients and sessions of accepted mail, its messages, what else happened, and last refusals."""
@@ -43,7 +43,7 @@ class Gap:
         return self._first > 0
 
     def is_due(self, now: float) -> bool:
-        """Whether it should become a row, even if it goes on. The clock may have been set back."""
+        """Whether it should become a row, even if it continues. The clock may have been set back."""
         return self._first > 0 and not 0 <= now - self._first < TELL_SECONDS
 
     def event(self) -> dict[str, Any]:

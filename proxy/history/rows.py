@@ -77,7 +77,7 @@ class _Session:
     def __init__(self, row: Row) -> None:
         self.row = row
         self.who: tuple[str, ...] | None = None
-        """The client, as the latest event told of it."""
+        """The client, according to the latest event."""
         self.number, self.sender = -1, ""
         self.fate: tuple[Any, ...] = ()
         self.only: str | None = None
@@ -88,7 +88,7 @@ class Rows:
     """The rows that events become, gathered until `write`. A file has one; its thread owns it."""
 
     def __init__(self, connection: sqlite3.Connection, addresses: Addresses) -> None:
-        """Go on after what the file has."""
+        """Continue after the last entry of the file."""
         self._connection, self._addresses = connection, addresses
         self._hashed, self._of = addresses.hashed, addresses.of
         self._words: dict[str, int] = {}

@@ -16,7 +16,7 @@ from proxy.history.keys import sessions_of
 from proxy.history.subjects import beginning_of, spellings
 
 MOST_STORIES = 50
-"""Sessions that are told; `Found.more` says if there were others."""
+"""Sessions that are shown; `Found.more` says if there were others."""
 
 MOST_ITEMS = 500
 """Rows of one kind that are read of a session."""

@@ -111,7 +111,7 @@ class Sender:
         return gap
 
     def _wake_up(self) -> None:
-        with suppress(BlockingIOError):  # it was told often enough
+        with suppress(BlockingIOError):  # it has been logged often enough
             os.eventfd_write(self._wake, 1)
 
     # ------------------------------------------------------------ the thread

@@ -10,7 +10,7 @@ APPLICATION_ID = 0x52696E68
 """In the file's header, so that another program's database is never mistaken for ours."""
 
 VERSION = 2
-"""Version of the tables. A file of another version is left as it is; the day goes on in a new one."""
+"""Version of the tables. A file of another version is left alone; the day continues in a new one."""
 
 PAGE_OCTETS = 4096
 

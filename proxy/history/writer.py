@@ -62,7 +62,7 @@ class Batch:
 
 
 class Writer:
-    """Writes batches in a thread of its own."""
+    """Writes batches in a separate thread."""
 
     def __init__(self, settings: HistorySettings, clock: Callable[[], float] = time.time) -> None:
         """`clock` gives the time of day. Nothing is opened before the first batch or the first clean-up."""
@@ -115,7 +115,7 @@ class Writer:
             self._open.close()
 
     def _gathered(self) -> tuple[list[Batch], bool]:
-        """Wait for batches, and then a little for more; return them, and whether the writer goes on."""
+        """Wait for batches, and then a little for more; return them, and whether the writer continues."""
         batches: list[Batch] = []
         lines, until = 0, None
         while lines < MOST_LINES:
@@ -160,7 +160,7 @@ class Writer:
         most_kind = self._fullness()
         for batch in batches:
             last = numbers.get(batch.source, self._numbers.get(batch.source, -1))
-            if batch.number <= last:  # it was sent again, because the control process died before it told
+            if batch.number <= last:  # it was sent again, because the control process died before it confirmed it
                 continue
             numbers[batch.source] = batch.number
             for line in batch.lines:

@@ -17,11 +17,11 @@ _OF_PLACES = (Lease, Return, Hold)
 
 PERFORMED_SECONDS = 0.2
 """After how long the keeper confirms operations that need no answer, if no answer confirms them before: a fifth of the
-worker's deadline. To confirm them at once would wake both processes for each message."""
+worker's deadline. Confirming each one would wake both processes for each message."""
 
 
 class Owning(Counting, Protocol):
-    """A counting that knows which processes have places, and can go on in another process."""
+    """A counting that knows which processes have places, and can continue in another process."""
 
     @property
     def local(self) -> MemoryCounting:

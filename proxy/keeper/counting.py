@@ -62,7 +62,7 @@ class KeptCounting:
         self._sent: dict[int, _Sent] = {}
         """By number, the oldest first."""
         self._told: deque[tuple[Count, float]] = deque()
-        """Operations that were only told, and when the keeper must have taken each."""
+        """Operations that get no answer, and when the keeper must have confirmed each."""
         self._watch: asyncio.TimerHandle | None = None
         self._silent = False
         self._reach: Reach[DoneUnread | Performed] = Reach(

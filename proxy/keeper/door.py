@@ -36,7 +36,7 @@ class Door:
 
 @dataclass(frozen=True, slots=True)
 class Calling:
-    """How one worker reaches the keeper, and who it says it is."""
+    """How one worker reaches the keeper, and how it identifies itself."""
 
     outside: socket.socket
     generation: int

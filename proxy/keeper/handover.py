@@ -83,7 +83,7 @@ class Predecessor:
         spawn(self._tell(), name="handover", owner=self._owner)
 
     def retire(self) -> None:
-        """Do not go on, even if the successor ends."""
+        """Do not continue, even if the successor ends."""
         self._leaving = True
 
     async def finished(self) -> None:
@@ -165,7 +165,7 @@ class Successor:
         self._link: Link[ToSuccessor] | None = None
 
     async def take_over(self, outside: socket.socket, hello: Hello) -> None:
-        """Return when the old keeper has told everything, or after HANDOVER_SECONDS. Never raises."""
+        """Return when the old keeper has sent everything, or after HANDOVER_SECONDS. Never raises."""
         try:
             ours = knock(outside, encode(hello))
         except OSError as error:
@@ -185,7 +185,7 @@ class Successor:
             log.warning("keeper_not_handed_over", reason="the old keeper did not answer")
 
     async def close(self) -> None:
-        """Learn nothing more from the old keeper. If it is still there, it goes on."""
+        """Learn nothing more from the old keeper. If it still exists, it continues."""
         await self._owner.cancel()
         if self._link is not None:
             self._link.abort()

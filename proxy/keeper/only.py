@@ -17,7 +17,7 @@ Asking = Callable[[MemoryCounting], Counting]
 
 
 class OnlyCounting:
-    """Counts here. Once another process has taken over, that one counts, also for the sessions that end here.
+    """Counts here. Once another process has taken over, it counts, even for the sessions that end here.
 
     The event loop's thread owns its state.
     """

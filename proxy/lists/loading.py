@@ -107,7 +107,7 @@ def _one(cell: object) -> object:
 
 
 def _is_current(path: Path, definition: Definition) -> bool:
-    """Whether there is nothing to do: the table was made of the file as it is."""
+    """Whether there is nothing to do: the table was made from the current file."""
     try:
         return bool(definition.file) and is_current(Table.mapped(path), definition.file)
     except (OSError, Broken):

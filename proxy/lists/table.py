@@ -218,7 +218,7 @@ def stamp_of(status: os.stat_result) -> list[int]:
 
 
 def is_current(table: Table, source: str) -> bool:
-    """Whether a table was made of a file as it is now."""
+    """Whether a table was made from the current file."""
     try:
         return bool(table.about.get("stamp") == stamp_of(Path(source).stat()))
     except OSError:

@@ -28,7 +28,7 @@ def folded(field: bytes, most: int = LONGEST_LINE) -> bytes:
     begin = 0
     pieces = []
     for place, word_end, is_first in _words(field):
-        # A name stands alone in its line only if the first word leaves no choice.
+        # A name is alone on its line only if the first word is too long for the rest of the line.
         if word_end - begin > (_MOST if is_first else PREFERRED_LINE):
             pieces.append(field[begin:place])
             begin = place
@@ -41,5 +41,5 @@ def _words(field: bytes) -> Iterator[tuple[int, int, bool]]:
     runs = [found.span() for found in _BLANKS.finditer(field)]
     nexts = [*(start for start, _ in runs), len(field)][1:]
     for (start, end), word_end in zip(runs, nexts, strict=True):
-        # Of blanks for which a line has no room beside the word, the first end the line before.
+        # If a line has no room for blanks and the word, the first blanks end the line before.
         yield max(start, min(word_end - _MOST, end - 1), 1), word_end, start <= colon

@@ -206,14 +206,14 @@ class Transaction(AiosmtpdEnvelope):
         self.when_wanted: list[Callable[[], None]] = []
         """Callbacks to run when the next hop accepts the first recipient."""
         self.when_accepted: Sequence[Callable[[], Awaitable[None]]] = ()
-        """What to do once the next hop has accepted the message, before the client hears so. It never raises."""
+        """What to do once the next hop has accepted the message, before the client gets the reply. It never raises."""
         self.discarded_by = self.judged = self.binding = ""
         self.message_id = b""
         self.callback: Finding | None = None
         """What the last callback found."""
         self.policy_seconds = self.callback_seconds = self.upstream_seconds = self.dns_seconds = 0.0
         self.recorded = self.evidence_told = False
-        """Whether the log has what became of its recipients, and the evidence."""
+        """Whether the results of its recipients, and the evidence, have been logged."""
         self.evidence: Evidence = NO_EVIDENCE
         """What modules found about who sent the message."""
         self.dmarc: Mapping[str, Any] | None = None
@@ -261,7 +261,7 @@ class Transaction(AiosmtpdEnvelope):
 
     @property
     def is_wanted(self) -> bool:
-        """Whether anybody gets the message."""
+        """Whether anyone gets the message."""
         for recipient in self.recipients:
             if recipient.relayed:
                 return True
@@ -392,5 +392,5 @@ class Session(AiosmtpdSession):
 
 
 async def silent(seconds: float) -> bool:  # noqa: ARG001 — no one is waiting
-    """Return False at once, if there is no client or a proxy talks for it."""
+    """Return False immediately if there is no client or a proxy speaks for it."""
     return False

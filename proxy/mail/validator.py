@@ -26,14 +26,14 @@ class OnError(StrEnum):
 
 
 ANY_ORDER = frozenset({"authentication-results"})
-"""What several validators may set at once: each writes the whole field again, from all evidence."""
+"""What several validators may set at the same time: each writes the whole field again, from all evidence."""
 
 
 @dataclass(frozen=True, slots=True)
 class Uses:
     """What a validator's hooks read and set: names of context variables, of evidence, and of parts of the session.
 
-    Validators of a phase that do not depend on each other run at once.
+    Validators of a phase that do not depend on each other run at the same time.
     """
 
     reads: frozenset[str] = frozenset()

@@ -34,7 +34,7 @@ class Block:
         book.use(self.counts, self.names, self.configured)
 
     def zero_gauges(self) -> None:
-        """Say nothing of this moment: the process is gone, or has only begun."""
+        """Report nothing about this moment: the process is gone, or has only begun."""
         for base, size in _GAUGES:
             self.counts[base : base + size] = memoryview(bytes(8 * size)).cast("q")
 

@@ -68,7 +68,7 @@ class Book:
 
 
 def observe(metric: Metric, at: int, value: float) -> None:
-    """Add a value to a histogram, away from a message's path; there the same stands inline."""
+    """Add a value to a histogram, away from a message's path; there the same code is inline."""
     counts = BOOK.counts
     counts[at + bisect_left(metric.borders, value)] += 1
     counts[at + len(metric.borders) + 1] += int(value * metric.scale)

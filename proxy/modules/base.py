@@ -44,7 +44,7 @@ class Explains(Protocol):
     """A validator that says what it would do, from what is at hand, without asking or changing anything outside."""
 
     async def explain(self, phase: Phase, session: Session, verdicts: Verdicts) -> Explained:
-        """Say it for a session that does not exist."""
+        """The same for a session that does not exist."""
         ...
 
 

@@ -48,7 +48,7 @@ class Callbacks(Protocol):
 
     @property
     def most_probes(self) -> int:
-        """Conversations at once, each of which holds a socket."""
+        """Concurrent conversations, each of which holds a socket."""
         ...
 
     def ask(
@@ -156,7 +156,7 @@ class Stores:
 
 
 class Background:
-    """What the modules of one worker do beside its sessions, even if a setting makes the modules again."""
+    """What the modules of one worker do in the background, even if a setting rebuilds the modules."""
 
     __slots__ = ("_is_serving", "_lookups", "_waiting", "owner")
 
@@ -214,7 +214,7 @@ class Services:
     counting: Counting = field(default_factory=MemoryCounting)
     datasources: Datasources = field(default_factory=Datasources)
     background: Background = field(default_factory=Background)
-    """What the modules do beside the sessions. The worker starts and ends it."""
+    """What the modules do in the background. The worker starts and ends it."""
     lists: Lists | None = None
     """The lists of networks that scripts ask."""
     greylists: dict[str, Greylisting] = field(default_factory=dict)

@@ -33,7 +33,7 @@ class SessionOutbox:
         self._owner = TaskOwner("outbox")
 
     async def commit(self, session: Session, letters: Sequence[Letter]) -> None:
-        """Store letters that are due at once."""
+        """Store letters that are due immediately."""
         wanted = await self._without_circles(session, letters)
         if wanted:
             self._committed(session, await self._store.add(await self._traced(session, wanted), session.transaction_id))

@@ -37,7 +37,7 @@ class Failure:
 
     @property
     def is_wanted(self) -> bool:
-        """Whether the sender wants to hear about it (RFC 3461 section 4.1)."""
+        """Whether the sender wants to know about it (RFC 3461 section 4.1)."""
         notify = self.parameters.get("NOTIFY")
         return notify is None or "FAILURE" in notify.upper().split(",")
 

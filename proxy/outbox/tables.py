@@ -12,7 +12,7 @@ BUSY_SECONDS = 5.0
 """How long a change waits for another process's."""
 
 APPLICATION_ID = 0x52424F58
-"""Stands in the file's header, so that no other program's database is taken for ours."""
+"""Identifies our file in its header, so that no other program's database is mistaken for ours."""
 
 VERSION = 1
 _PRIVATE = 0o600
@@ -128,7 +128,7 @@ def rewrite(connection: sqlite3.Connection) -> None:
 
 
 def _check_mark(connection: sqlite3.Connection) -> None:
-    """Leave alone what is not ours; what it holds may be mail."""
+    """Do not touch a file that is not ours; what it holds may be mail."""
     found = [connection.execute(f"PRAGMA {name}").fetchone()[0] for name in ("application_id", "user_version")]
     if found != [APPLICATION_ID, VERSION]:
         raise sqlite3.DatabaseError("the file belongs to another program or version")

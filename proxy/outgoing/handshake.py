@@ -49,7 +49,7 @@ class Tls:
     context: ssl.SSLContext | None = None
     name: str = ""
     may_fall_back: bool = True
-    """Whether `ifavailable` goes on without TLS if STARTTLS is refused. If it is not offered, it always does."""
+    """Whether `ifavailable` continues without TLS if STARTTLS is rejected. If it is not offered, it always does."""
 
     @property
     def needs_success(self) -> bool:
@@ -132,7 +132,7 @@ class _Greeter(SMTPProtocol):
             self.write(b"QUIT\r\n")
 
     async def introduce(self, verb: bytes, name: str) -> aiosmtplib.SMTPResponse:
-        """Say who we are; remember who the peer says it is, and what it offers."""
+        """Say who we are; remember the peer's name and what it offers."""
         answer = await self.execute_command(verb, name.encode("ascii", "replace"))
         if answer.code == _COMPLETED:
             self.extensions = {} if verb == b"HELO" else parse_esmtp_extensions(answer.message)[0]

@@ -63,7 +63,7 @@ def _framed(content: Markup, summary: str) -> Markup:
 
 
 def bar(parts: Sequence[tuple[str, float]], title: str) -> Markup:
-    """Draw one horizontal bar, of parts beside each other."""
+    """Draw one horizontal bar with its parts side by side."""
     total = sum(value for _, value in parts)
     at, drawn = 0.0, []
     for name, value in parts:

@@ -28,7 +28,7 @@ Clock = Callable[[], float]
 
 
 class Passes:
-    """Signs and reads cookies. Nothing is kept of them, so logins cost no memory."""
+    """Signs and reads cookies. Nothing about them is kept, so logins cost no memory."""
 
     def __init__(self, key: bytes, clock: Clock = time.time) -> None:
         self._key, self._clock = key, clock

@@ -51,7 +51,7 @@ class Searching:
         """Return what the history has about an address, session, client, Message-ID or queue id.
 
         Raises:
-            Unsearchable: too many searches are going on, this one takes too long, or the files cannot be read.
+            Unsearchable: too many searches are running, this one takes too long, or the files cannot be read.
         """
         since = time.time() - seconds if seconds else 0.0
         return await self._in_thread(lambda: self._search(subject, since))

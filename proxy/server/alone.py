@@ -114,7 +114,7 @@ class Alone:
         spawn(self._look_along(watched), name="gauges", owner=self._owner)
 
     async def stop(self, *, now: bool) -> None:
-        """End the sessions, and keep what they told."""
+        """End the sessions, and keep their events."""
         await self._worker.stop(now=now)
         await self._owner.cancel()
         if self._answerer is not None:

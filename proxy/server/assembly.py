@@ -56,7 +56,7 @@ class Assembly:
 
     @property
     def metric_names(self) -> Names:
-        """What has metrics of its own."""
+        """What has its own metrics."""
         listeners = [f"{each.address}:{each.port}" for each in self.core.esmtp_listener if each.enabled]
         scripts = [name for each in self.prepared if isinstance(each, ScriptRunner) for name in each.script_names]
         zones = [name for each in self.prepared if isinstance(each, ZoneAsker) for name in each.zone_names]

@@ -31,7 +31,7 @@ class Post:
     steering: socket.socket | None = None
     """Where the control process asks its supervisor."""
     told: socket.socket | None = None
-    """Where the control process hears what its supervisor logs."""
+    """Where the control process reads what its supervisor logs."""
     generation: int = 0
     """The number of its configuration."""
 
@@ -58,7 +58,7 @@ class Born(NamedTuple):
 def fork(be: Callable[[Post], int], rows: Door, block: Block) -> Born:
     """Fork a process that runs `be` and exits with the status that it returns.
 
-    Signals stay blocked in it until it has handlers of its own.
+    Signals stay blocked in it until it has its own handlers.
 
     Raises:
         OSError: the system has no place for another process.

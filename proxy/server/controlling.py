@@ -59,7 +59,7 @@ COOKIE_KEY = secrets.token_bytes(32)
 """Signs logins of the page. It is made before control is forked: a login outlives a reload, but not a restart."""
 
 MOST_TOLD, LONGEST_TOLD = 100, 65536
-"""Lines of the supervisor that are read at once, and octets of each."""
+"""Lines of the supervisor that are read together, and octets of each."""
 
 NICENESS = 10
 """If a worker wants the processor too, the control process gets a tenth: after a restart it has a lot to write."""

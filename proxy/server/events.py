@@ -34,7 +34,7 @@ def not_started(number: int, reason: str) -> None:
 
 
 def ended(child: Child, lived: float) -> None:
-    """A process ended as told."""
+    """A process ended as requested."""
     seconds = round(lived, 3)
     if child.number == KEEPER:
         log.info("keeper_ended", worker=KEEPER, pid=child.pid, seconds=seconds)

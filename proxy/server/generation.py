@@ -28,7 +28,7 @@ LONGEST_PAUSE = 30.0
 """Longest pause if workers keep dying early. Clients wait 300 s for a greeting (RFC 5321 section 4.5.3.2.1)."""
 
 LONGEST_CONTROL_PAUSE = 5.0
-"""The same for the control process: meanwhile all others keep what the history has not got yet."""
+"""The same for the control process: until then all others keep what the history does not have yet."""
 
 
 KEEPER = 0
@@ -60,7 +60,7 @@ class Configured(Protocol):
 
     @property
     def metric_names(self) -> Names:
-        """What it names that has metrics of its own."""
+        """The names in it that have their own metrics."""
         ...
 
 
@@ -80,7 +80,7 @@ class Generation(Generic[A]):
     """How its workers reach the keeper, which may be the only worker; None once none of its processes is left."""
     warnings: tuple[Diagnostic, ...] = ()
     begun: bool = False
-    """Whether its workers were started; the keeper comes first, because they ask it at once."""
+    """Whether its workers were started; the keeper comes first, because they ask it immediately."""
     board: Board = field(init=False)
     """Where its processes count."""
     due: dict[int, float] = field(default_factory=dict)
@@ -123,7 +123,7 @@ class Generation(Generic[A]):
 
     @property
     def keeps(self) -> bool:
-        """Whether its keeper is a process of its own."""
+        """Whether its keeper is a separate process."""
         return self.assembly.keeps
 
     @property

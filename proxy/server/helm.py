@@ -70,11 +70,11 @@ class Helm:
         yield from (self.outside, self.inside, self.heard, self._said)
 
     def tell_log(self) -> None:
-        """From now on, let control hear what the supervisor logs, for `tail`."""
+        """From now on, pass what the supervisor logs to control, for `tail`."""
         log_output.tap(self._tell)
 
     def log_as(self, core: CoreOptions) -> None:
-        """Log as another configuration says, still with control to hear it."""
+        """Log as another configuration says, and keep passing it to control."""
         open_log(core, threaded=False)
         self.tell_log()
 

@@ -17,7 +17,7 @@ def reloading() -> str:
 
 
 def watchdog_seconds() -> float:
-    """Return how often the service manager wants to hear WATCHDOG=1 (sd_watchdog_enabled(3)); 0 if not at all."""
+    """Return how often the service manager wants WATCHDOG=1 (sd_watchdog_enabled(3)); 0 if not at all."""
     wanted, process = os.environ.get("WATCHDOG_USEC", ""), os.environ.get("WATCHDOG_PID", "")
     if not wanted.isdigit() or process not in {"", str(os.getpid())}:
         return 0.0

@@ -116,6 +116,6 @@ def status(current: Generation[Any], serving: int) -> str:
 
 
 def differs(settings: int) -> None:
-    """So many settings of the console are in use from now on."""
+    """Set how many console settings are in use."""
     events.differs(settings)
     BOOK.counts[DIFFERS.base] = settings

@@ -120,7 +120,7 @@ def _unbuilt(loaded: ModuleSettings) -> str:
 
 
 async def _network(settings: Settings, resolver: Resolver) -> list[Diagnostic]:
-    """Look up all next hops at once; report those without an address, without an answer in time, or that are us.
+    """Look up all next hops in parallel; report those without an address, without an answer in time, or that are us.
 
     A failed lookup is a warning, because it may work later. A next hop that is ourselves is an error.
     """

@@ -39,7 +39,7 @@ class Rehearsals:
         return self._child.deadline if self._child is not None else math.inf
 
     def begin(self, work: Work, heed: Heed, leave: Sequence[Any]) -> None:
-        """Fork a child that tries a configuration. `heed` is called once, maybe at once."""
+        """Fork a child that tries a configuration. `heed` is called once, possibly immediately."""
         try:
             child = ChildTask(work, REHEARSAL_SECONDS, leave=leave)
         except OSError as error:

@@ -230,7 +230,7 @@ class Supervisor(Generic[A]):
             if not asking if self._stops else replaced and keeper.generation not in asking:
                 keeper.order(DRAIN)
         if self._stops and all(child.number == CONTROL for child in self._children.values()):
-            for control in self._children.values():  # last, because it takes what the others told
+            for control in self._children.values():  # last, because it receives what the others send
                 control.order(DRAIN)
         for generation in [each for each in self._retired if not self._of(each)]:
             generation.close_door()

@@ -251,7 +251,7 @@ class Worker:
         return partial(self._turn_to, assembly, router, front, entrances)
 
     def _turn_to(self, assembly: Assembly, router: Router, front: Front, entrances: Mapping[str, Entrance]) -> None:
-        """Serve new sessions by a changed configuration. Running ones go on with what they began with."""
+        """Serve new sessions by a changed configuration. Running sessions keep the settings that they began with."""
         self.assembly, self._core, self.router = assembly, assembly.core, router
         pipeline = cast(PhasePipeline, front.pipeline)
         pipeline.operate_as(self.pipeline)
@@ -310,7 +310,7 @@ class Worker:
         )
 
     async def stop(self, *, now: bool = False, reloaded: bool = False) -> None:
-        """Accept no more clients and end the sessions: those between commands at once, the others when they are done.
+        """Accept no more clients and end the sessions: those between commands now, the others when they are done.
 
         With `now`, cut them. In both cases, wait for a message whose final dot was sent to the next hop, unless `stop`
         is called a second time. `reloaded`: another worker has taken over, and clients are told so.

@@ -24,7 +24,7 @@ OWN_ADDRESS = "127.0.0.1:25"
 """Where an MTA on the same machine listens before Ringback takes its port."""
 
 TRIAL_ADDRESS = "127.0.0.1:2525"
-"""Where Ringback can be tried beside an MTA that still has port 25."""
+"""Where Ringback can be tried alongside an MTA that still has port 25."""
 
 NOBODY = "none"
 
@@ -32,7 +32,7 @@ _BLANKS = re.compile(r"[\s,;()]+")
 
 
 class Wrong(Exception):
-    """An answer that cannot stand; the text says what to write instead."""
+    """An answer that is not valid; the text says what to write instead."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,7 +53,7 @@ class Found:
 
 @dataclass(frozen=True, slots=True)
 class Answers:
-    """What the file is made of."""
+    """The answers that the file is made from."""
 
     domains: tuple[str, ...]
     next_hop: str
@@ -170,7 +170,8 @@ def plain_networks(text: str) -> tuple[str, ...]:
 def without_loopback(what: str, networks: Iterable[str], notes: list[str]) -> tuple[str, ...]:
     """Return networks without this machine's own, and note them.
 
-    Whoever tries Ringback sends from this machine, and the senders of clients that may relay are not verified.
+    An administrator who tries Ringback sends from this machine, and senders are not verified for clients that may
+    relay.
     """
     found = tuple(dict.fromkeys(networks))
     own = [each for each in found if ipaddress.ip_network(each).is_loopback]

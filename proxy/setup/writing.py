@@ -9,10 +9,10 @@ from config.spelling import in_quotes
 from proxy.setup.answers import Answers
 
 SCRIPT = "scripts/sender_callback.siv"
-"""The script that the file names, beside it."""
+"""The script that the file names, in the same folder."""
 
 STATE = "state"
-"""The folder for state, beside the file, if the usual one cannot be used."""
+"""The folder for state, next to the file, if the usual one cannot be used."""
 
 _WIDTH = 78
 

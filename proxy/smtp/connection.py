@@ -56,7 +56,7 @@ class LineTooLong(Exception):
     """A command line exceeded the limit. It was read to its end, unless it is `endless`."""
 
     def __init__(self, *, endless: bool) -> None:
-        """`endless`: no line end was found, so the session cannot go on."""
+        """`endless`: no line end was found, so the session cannot continue."""
         self.endless = endless
 
 
@@ -65,7 +65,7 @@ _ROOM = memoryview(bytearray(SMALL_READ))
 
 
 class SmallReads(asyncio.BufferedProtocol):
-    """Stands between a transport and its protocol, and bounds what one read brings."""
+    """Sits between a transport and its protocol, and limits how much one read returns."""
 
     def __init__(self, protocol: asyncio.Protocol) -> None:
         """Take the protocol's place at its transport, which is connected."""
@@ -115,11 +115,11 @@ class Connection:
         self.outgoing = b""
         """The replies of this turn, to which the turn adds its own."""
         self.said = bytearray()
-        """The end of the dialogue since a refusal was last told (`proxy.smtp.said`)."""
+        """The end of the dialogue since a refusal was last reported (`proxy.smtp.said`)."""
         self.stamp = b""
         """The mark before our next reply in `said`."""
         self.dialogues = 0
-        """Refusals whose dialogue was told."""
+        """Refusals whose dialogue was reported."""
         self.high_water = HIGH_WATER
         """Octets in the buffer above which we stop reading."""
         self.is_stuck = False
@@ -326,7 +326,7 @@ class Connection:
         return protocol.protocol if isinstance(protocol, SmallReads) else cast(asyncio.Protocol, protocol)
 
     def end(self) -> None:
-        """The client half-closed. If we wait for it to read our replies, that wait goes on."""
+        """The client half-closed. If we are waiting for it to read our replies, that wait continues."""
         self.ended = True
         if self._waiter is not None:
             self._wake(ClientGone())

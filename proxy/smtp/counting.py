@@ -15,7 +15,7 @@ OF_VERB = {
     "CONNECT": "connect", "EHLO": "ehlo", "HELO": "ehlo", "STARTTLS": "starttls", "AUTH": "auth", "XCLIENT": "xclient",
     "MAIL": "mailfrom", "RCPT": "rcptto", "DATA": "data", "BDAT": "data",
 }  # fmt: skip
-"""Where a command stands, in the metrics."""
+"""The place of a command in the metrics."""
 
 _OF_TYPE = {"sieve": "script", "dns_rbl": "dnsbl", "url_ripper": "dnsbl", "openarc": "arc", "opendkim": "dkim_validate"}
 """Types of modules whose source has another name."""

@@ -18,7 +18,7 @@ _SMALLEST_BLOCK = 4 * 1024
 """Octets to collect before a block is passed on: many small blocks cost more than one."""
 
 _LARGEST_BLOCK = 64 * 1024
-"""Most octets of a block, so that many large messages at once need little memory."""
+"""Most octets of a block, so that many concurrent large messages need little memory."""
 
 _CR = 0x0D
 

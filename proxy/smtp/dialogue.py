@@ -158,7 +158,7 @@ class Dialogue:
     ) -> Answer:
         """Ask policy in each phase; the first reply that `heed` makes of a verdict ends it, otherwise `go_on` follows.
 
-        That is the reply, or what gives it. It is Pending only if a verdict is not there yet.
+        That is the reply, or what gives it. It is Pending only if a verdict must be waited for.
         """
         transaction, began = self.session.transaction, time.monotonic()
         for number, phase in enumerate(phases, 1):

@@ -57,7 +57,7 @@ class Entrance:
         self._of_client = lru_cache(maxsize=_CLIENTS_REMEMBERED)(self._merge)
 
     def turn_to(self, other: Entrance) -> Self:
-        """Serve new sessions as `other` would; return what running ones go on with. The count of connections stays."""
+        """Serve new sessions as `other` would; return what running ones keep. The count of connections stays."""
         earlier = copy.copy(self)
         earlier._remember_clients()  # noqa: SLF001 — of its own kind
         vars(self).update(vars(other) | {"connections": self.connections})

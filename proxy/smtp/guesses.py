@@ -43,7 +43,7 @@ TURN_SECONDS = 60.0
 """Longest wait for a login's turn among the logins of its network."""
 
 MOST_AT_ONCE = {"file": 2, "upstream": 20}
-"""Logins checked at once, by method: a hash from a password file takes a core and 32 MiB."""
+"""Logins checked at the same time, by method: a hash from a password file takes a core and 32 MiB."""
 
 
 class Guesses:

@@ -72,7 +72,7 @@ def refusal(front: Listing, session: Listable) -> Reply | None:
 
 
 def foreseen(front: Listing, session: Listable) -> tuple[Reply | None, Entry | None]:
-    """Return the reply that a client would hear, and the operators' entry if there is one."""
+    """Return the reply that a client would get, and the operators' entry if there is one."""
     found = None if front.lists is None else front.lists.refusing(session.options.refuse_lists, session.client_ip)
     if found is None:
         return None, None

@@ -109,7 +109,7 @@ class PasswordHash:
 
 @dataclass(frozen=True, slots=True)
 class ClearPassword:
-    """A password that the file holds as it is."""
+    """A password that the file holds in clear text."""
 
     secret: bytes = field(repr=False)
 
@@ -164,7 +164,7 @@ def _digest(line: str) -> tuple[str, Known] | None:
 
 @dataclass(frozen=True, slots=True)
 class _Form:
-    """How the lines of a file are written; `what` says it to the operator."""
+    """How the lines of a file are written; `what` describes it to the operator."""
 
     read: Callable[[str], tuple[str, Known] | None]
     decoy: Callable[[], Known]

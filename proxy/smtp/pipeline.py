@@ -61,7 +61,7 @@ class PhasePipeline:
         self._steps = self._enabled_steps()
         self._owner = TaskOwner("policy")
         self._orders = {phase: order_of([each for each, _ in steps], phase) for phase, steps in self._steps.items()}
-        """For the phases with validators that may run at once: which earlier ones each must wait for."""
+        """For the phases with validators that may run at the same time: which earlier ones each must wait for."""
         self._needs = {phase: self._union(phase) for phase in Phase}
         """The phases after the message arrives that have hooks, in their order."""
         self.judges_recipients_by_content = bool(self._needs[Phase.EACH_RCPT] & (Need.HEADERS | Need.BODY))
@@ -71,7 +71,7 @@ class PhasePipeline:
         self.reads_body = any(Need.BODY in self._needs[phase] for phase in CONTENT_PHASES)
         """Whether a hook of a content phase reads the body, so that the message is kept until policy has decided."""
         self.listeners = tuple([each for each in validators if isinstance(each, ListensToBodies)])
-        """The validators that hear bodies while they arrive."""
+        """The validators that read bodies while they arrive."""
         self.authenticates = any(isinstance(each, Authenticates) and each.authenticates for each in validators)
         """Whether a validator writes `Authentication-Results`."""
 
@@ -138,7 +138,7 @@ class PhasePipeline:
     def run(self, phase: Phase, session: Session, after: int = 0) -> Verdict | Coroutine[Any, Any, Verdict]:
         """Ask the validators of a phase in order, without the first few; return the first verdict that is not a pass.
 
-        If a validator must wait, return a coroutine that goes on from there.
+        If a validator must wait, return a coroutine that continues from there.
         """
         steps = self._steps[phase]
         for number, (validator, hook) in enumerate(steps[after:] if after else steps, after + 1):
@@ -169,7 +169,7 @@ class PhasePipeline:
     async def _together(
         self, answer: Awaitable[Verdict], number: int, phase: Phase, session: Session, order: Order
     ) -> Verdict:
-        """Wait for one verdict, and meanwhile ask those after it that do not depend on it."""
+        """Wait for one verdict, and in the meantime ask later validators that do not depend on it."""
         steps = self._steps[phase]
 
         def ask(at: int) -> Verdict | Awaitable[Verdict]:

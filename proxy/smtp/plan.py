@@ -131,7 +131,7 @@ class Plan:
         """Those of them that run when the message has arrived."""
         self.reads_body = policy.reads_body
         self.authserv_id = options.results_name if policy.authenticates else ""
-        """The name that no field of a message may claim; empty if no module writes results of its own."""
+        """The name that no field of a message may claim; empty if no module writes results."""
         self.counts_connections = bool(
             options.listener_sessions
             or options.service_sessions

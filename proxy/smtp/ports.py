@@ -161,7 +161,7 @@ class Logins(Authenticator, Protocol):
 
 
 class BodyListener(Protocol):
-    """Hears a body while it arrives."""
+    """Reads a body while it arrives."""
 
     async def feed(self, block: bytes) -> None:
         """Take the next octets after the header section as they are on the wire, dot-stuffed."""
@@ -170,7 +170,7 @@ class BodyListener(Protocol):
 
 @runtime_checkable
 class ListensToBodies(Protocol):
-    """A validator that hears bodies while they arrive. The message is then kept until policy has decided."""
+    """A validator that reads bodies while they arrive. The message is then kept until policy has decided."""
 
     async def listen(self, session: Session, message: Message) -> BodyListener | None:
         """Return the listener for a message whose header section is there; None if the body does not matter."""
@@ -197,7 +197,7 @@ class Policy(Protocol):
 
     @property
     def listeners(self) -> Sequence[ListensToBodies]:
-        """The modules that hear bodies while they arrive."""
+        """The modules that read bodies while they arrive."""
         ...
 
     @property
@@ -254,7 +254,7 @@ class Proxied(Protocol):
 class SessionHooks:
     """What modules hook into besides the phases. A hook that is None costs nothing.
 
-    A hook that returns a reply has decided; None lets the command go on. It never raises for a failure of its own.
+    A hook that returns a reply has decided; None lets the command continue. It never raises because of its own failure.
     """
 
     begin: Callable[[Session, Client], None] | None = None
@@ -325,7 +325,7 @@ class Front:
     lists: Refusing | None = None
     """The lists that may refuse a client, and that scripts ask."""
     dialogues: Allowance | None = None
-    """How many refusals are told with their dialogue; None without a history."""
+    """How many refusals are reported with their dialogue; None without a history."""
     counting: Counting = field(default_factory=MemoryCounting)
     """Counts what does not belong to a client: the turns of all messages."""
     shared: SharedLimits | None = None

@@ -164,7 +164,7 @@ class SmtpProtocol(SMTP):
         return not self.over
 
     def _execute(self, line: bytes) -> None:
-        """Execute one command line. A failure in it is 451, and the session goes on."""
+        """Execute one command line. A failure in it is 451, and the session continues."""
         connection, dialogue, session = self.connection, self.dialogue, self.session
         at = int((time.monotonic() - session.tally.started) * 1000)
         connection.said += b"\1%d\3%b" % (at, line)
@@ -294,7 +294,7 @@ class SmtpProtocol(SMTP):
     # ------------------------------------------------------------ a command that waits
 
     async def _wait(self, command: Verb | None, pending: Pending) -> None:
-        """Do the rest of a command, then go on with those that have arrived. This is the session's only task."""
+        """Do the rest of a command, then continue with those that have arrived. This is the session's only task."""
         answer: Answer | None
         try:
             answer = await pending.work
@@ -319,7 +319,7 @@ class SmtpProtocol(SMTP):
             self._failed(error)
 
     def _broken_off(self, command: Verb | None, error: BaseException) -> Answer:
-        """Return the answer to a command that failed. If the session's task cannot go on, end the session and raise."""
+        """Return the answer to a failed command. If the session's task cannot continue, end the session and raise."""
         if isinstance(error, Exception):
             return self._internal(command, error)
         if not isinstance(error, asyncio.CancelledError):  # such as GeneratorExit, from a site's hook
@@ -363,7 +363,7 @@ class SmtpProtocol(SMTP):
         self.cut()
 
     def keep(self, earlier: Front, entrances: Mapping[Entrance, Entrance]) -> None:
-        """Go on with what there was before the configuration changed."""
+        """Continue with the settings from before the configuration changed."""
         self.front = self.dialogue.front = earlier
         self.entrance = self.dialogue.entrance = entrances.get(self.entrance, self.entrance)
 
@@ -380,7 +380,7 @@ class SmtpProtocol(SMTP):
         try:
             if last is not None:
                 self.connection.outgoing += last.wire
-                if self.session.ssl is not None or not self.session.options.implicit_tls:  # it can be heard
+                if self.session.ssl is not None or not self.session.options.implicit_tls:  # it can read a reply
                     tell_refusal(self.dialogue, "", last)
                 if self.front.trace is not None:
                     self.front.trace(self.session, SERVER, last.wire)

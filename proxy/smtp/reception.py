@@ -143,7 +143,7 @@ class Reception:
             head = await message.stuffed_head()
         began = time.monotonic()
         await self._relay.begin()
-        # Pass the gathered octets on without keeping them: 200 large messages at once would use 50 MiB.
+        # Pass the gathered octets on without keeping them: 200 concurrent large messages would use 50 MiB.
         first = [self._received_field() + head]
         del head
         if kept is not None or message.new_body is not None or not self._reader.finished:
@@ -241,7 +241,7 @@ class Reception:
         return head, rest
 
     async def _listening(self, message: Message) -> Sequence[BodyListener]:
-        """Return those who want to hear this message's body."""
+        """Return those that want to read this message's body."""
         await message.take_apart()
         found = [await each.listen(self._session, message) for each in self._front.pipeline.listeners]
         return [each for each in found if each is not None]
@@ -267,7 +267,7 @@ class Reception:
         return wants_all and self._session.may_report and len(transaction.recipients) > 1
 
     def _check(self) -> None:
-        """Check each block before it is sent, and reject the message if it must not go on."""
+        """Check each block before it is sent, and reject the message if it must not be sent."""
         if self._reader.bare_line_break:
             raise MessageRefused(replies.BARE_LINE_BREAK)
         limit = self._session.options.max_message_size

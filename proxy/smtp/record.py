@@ -73,7 +73,7 @@ def record_headers(session: Session, head: bytes) -> None:
 
 
 def record_message(session: Session, answer: Reply | None, relay: Relay | None, *, lost_by: str = "client") -> None:
-    """Log what became of a message and of its recipients. Without an answer, `lost_by` ended it before."""
+    """Log what happened to a message and its recipients. Without an answer, `lost_by` ended it before."""
     transaction = session.transaction
     transaction.recorded = True
     recipients, now = transaction.recipients, time.time()

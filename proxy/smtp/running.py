@@ -31,7 +31,7 @@ class Live(Protocol):
         ...
 
     def keep(self, earlier: Any, entrances: Mapping[Any, Any]) -> None:
-        """Go on with what there was before the configuration changed: `earlier` in place of the front."""
+        """Continue with the settings from before the configuration changed: `earlier` in place of the front."""
         ...
 
     def cut(self) -> None:

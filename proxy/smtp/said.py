@@ -43,7 +43,7 @@ _VERB = re.compile(
 
 
 class Allowance:
-    """How many dialogues are told. The event loop's thread owns it."""
+    """How many dialogues are reported. The event loop's thread owns it."""
 
     __slots__ = ("_began", "_told")
 
@@ -51,7 +51,7 @@ class Allowance:
         self._began, self._told = 0.0, 0
 
     def take(self) -> bool:
-        """Return whether another one may be told now."""
+        """Return whether another one may be reported now."""
         now = time.monotonic()
         if now - self._began >= 60:
             self._began, self._told = now, 0

@@ -226,7 +226,7 @@ class SharedLimits:
         await self._owner.cancel()
 
     def _started(self, operation: Operation[A]) -> asyncio.Future[A]:
-        """Begin an operation in this turn of the loop. It goes on even if its caller leaves.
+        """Begin an operation in this turn of the loop. It continues even if its caller leaves.
 
         Raises:
             CountingUnavailable: counting is not possible now.
@@ -292,10 +292,10 @@ class _Asked:
 
 
 class Waits(Protocol):
-    """What a command has to wait for before it may go on."""
+    """What a command has to wait for before it may continue."""
 
     def before(self, go_on: Callable[[], Answer]) -> Coroutine[Any, Any, Reply | None]:
-        """Wait, and go on with the command; or return the reply if it may not."""
+        """Wait, and continue with the command; or return the reply if it may not."""
         ...
 
 
@@ -308,7 +308,7 @@ class SharedRate:
     refusal: Reply
 
     async def before(self, go_on: Callable[[], Answer]) -> Reply | None:
-        """Count the command. Go on with it, or return the reply if it is one too many."""
+        """Count the command. Continue with it, or return the reply if it is one too many."""
         refused = await self.shared.count(self.rate)
         if refused:
             return replies.INTERNAL.decided_by(refused) if refused == NOT_COUNTED else self.refusal
@@ -317,7 +317,7 @@ class SharedRate:
 
 
 def waits_for(limited: Reply | Waits, go_on: Callable[[], Answer]) -> Answer:
-    """Return what a limit says: the refusal, or a wait, after which the command goes on."""
+    """Return what a limit says: the refusal, or a wait, after which the command continues."""
     return limited if isinstance(limited, Reply) else Pending(limited.before(go_on))
 
 

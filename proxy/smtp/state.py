@@ -39,7 +39,7 @@ class Same(Enum):
 
 
 SAME: Final = Same.SAME
-"""The command is legal, and the state stays as it is."""
+"""The command is legal, and the state does not change."""
 
 Cell = State | Reply | Same
 

@@ -31,7 +31,7 @@ class Turn:
     throttle: Throttle
 
     async def before(self, go_on: Callable[[], Answer]) -> Reply | None:
-        """Wait for the turn, and go on with the command. Return a reply if the turn would come too late."""
+        """Wait for the turn, and continue with the command. Return a reply if the turn would come too late."""
         most, seconds = self.throttle.count, self.throttle.seconds
         asked = Reserve(_ROOM, self.listener.encode(), PATIENCE_SECONDS, most, seconds)
         try:

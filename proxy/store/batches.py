@@ -82,7 +82,7 @@ class Batches(Generic[Q, A]):
                 else:
                     _answer(batch, answers)
         except BaseException as error:
-            # Cancelled at the end, or a bug of ours: no caller may wait for ever.
+            # Cancelled at the end, or a bug of ours: no caller may wait forever.
             self._fail(batch, f"closed: {type(error).__name__}")
             raise
         finally:

@@ -115,7 +115,7 @@ def _set_aside_if_broken(path: Path) -> None:
 
 
 def set_aside(path: Path, reason: str) -> None:
-    """Rename a broken file, with what SQLite keeps beside it, and log that.
+    """Rename a broken file, with SQLite's files next to it, and log that.
 
     Raises:
         OSError: it cannot be renamed.

@@ -16,7 +16,7 @@ Change = tuple[str, Parameters]
 
 
 class SqliteThread:
-    """A connection with a thread of its own. Requests run in order, even if their caller is cancelled."""
+    """A connection with its own thread. Requests run in order, even if their caller is cancelled."""
 
     def __init__(self) -> None:
         self._executor = ThreadPoolExecutor(1, thread_name_prefix="sqlite")

@@ -174,7 +174,7 @@ def _is_private(wire: Wire) -> bool:
 
 
 def _verification(answer: Reply) -> Verification:
-    """Read the reply to AUTH (RFC 4954 section 6). Other replies say nothing about the password.
+    """Read the reply to AUTH (RFC 4954 section 6). Other replies are no evidence about the password.
 
     Raises:
         _Unknown: the reply neither accepts nor rejects the credentials.

@@ -24,7 +24,7 @@ _LONGEST_COMMAND = 512
 
 
 Identity = tuple[object, ...]
-"""The client of a connection, as the next hop was told. Sessions with equal identities may share connections."""
+"""The client of a connection, as announced to the next hop. Sessions with equal identities may share connections."""
 
 NOBODY: Identity = ()
 """The identity of a connection on which no client was announced."""

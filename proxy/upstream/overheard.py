@@ -44,7 +44,7 @@ class Overheard:
 
 
 def overhear(wire: Wire, session: Session, tell: Tell | None) -> None:
-    """Let `tell` hear what is said on a wire from now on. None removes the listener of an earlier session."""
+    """From now on, pass what is said on a wire to `tell`. None removes the listener of an earlier session."""
     if tell is not None or wire.listener is not None:
         wire.listener = None if tell is None else Overheard(session, tell)
 

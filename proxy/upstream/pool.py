@@ -159,7 +159,7 @@ class ConnectionPool:
 
     async def _announced(self, connection: PooledConnection, session: Session) -> PooledConnection:
         """Return the connection, or a new one if it was unused and has broken, with the session's client announced."""
-        identity = self._identity(session)  # as it is told, whatever is found out about the client meanwhile
+        identity = self._identity(session)  # as announced, whatever is found out about the client later
         try:
             told = await introduce_client(connection.wire, self.upstream, session)
         except (RefusedUs, WireBroken, TimeoutError) as error:

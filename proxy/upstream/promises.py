@@ -58,7 +58,7 @@ class Promises:
         return None
 
     def keep(self, path: Path, answer: Reply) -> None:
-        """The next hop accepted a recipient, and the client hears so."""
+        """The next hop accepted a recipient, and the client gets that reply."""
         self.accepted.append(path)
         last = self._last
         if last is not None and last.wire == answer.wire:

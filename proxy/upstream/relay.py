@@ -394,7 +394,7 @@ class UpstreamRelay:
             self._passage.cut(why)
 
     def _verdict(self, answer: Reply, step: str, said: envelope.Said | None = None) -> Reply:
-        """Return what the client hears; a refusal is an error of the connection."""
+        """Return the client's reply; a refusal is an error of the connection."""
         if answer.accepted:
             return answer
         self._passage.refused()

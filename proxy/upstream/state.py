@@ -86,7 +86,7 @@ class Passage:
         self._session = session
         self.stage = NO_ENVELOPE
         self.sender: Path | None = None
-        """The sender that the next hop was told."""
+        """The sender that was sent to the next hop."""
 
     def open(self, connection: PooledConnection, sender: Path) -> None:
         """Take a connection, on which the envelope is about to be sent."""
@@ -124,7 +124,7 @@ class Passage:
         (pool.retire if self.connection.errors else pool.reset)(self.connection)
 
     def cut(self, why: str) -> None:
-        """End the connection at once: it is lost, or must not be used."""
+        """End the connection immediately: it is lost, or must not be used."""
         self.stage = MOVES[self.stage, _CUT]
         pool = self.connection.pool
         BOOK.counts[UPSTREAM_ERRORS.at(pool.number, "lost")] += 1

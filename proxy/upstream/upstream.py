@@ -135,7 +135,7 @@ async def _hosts(route: Route, resolver: Resolver) -> list[tuple[int, str]]:
     try:
         exchangers = await resolver.exchangers(route.host)
     except NoSuchDomain:
-        exchangers = []  # some servers say so of a type they do not know: the name may have an address
+        exchangers = []  # some servers say so about a type that they do not know: the name may have an address
     if any(not each.host for each in exchangers):
         raise NoSuchDomain(f"{route.host} takes no mail (null MX)")
     return [(each.preference, each.host) for each in exchangers] or [(0, route.host)]

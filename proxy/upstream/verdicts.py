@@ -147,7 +147,7 @@ def _enhanced(reply: Reply) -> tuple[int, int] | None:
 
 
 def worst_of(refusals: Iterable[Reply]) -> Reply:
-    """Return the refusal of several recipients that the client hears: a temporary one if there is one, for a retry."""
+    """Return the client's reply to the refusal of several recipients: a temporary one if there is one, for a retry."""
     return min(refusals, key=lambda each: each.permanent)
 
 

@@ -91,7 +91,7 @@ def _is_other_literal(parameter: Parameter, node: nodes.Argument) -> bool:
 
 
 def _is_bare(call: nodes.Call, rest: list[nodes.Argument], beside: tuple[str, ...]) -> bool:
-    """Tell whether a tag stands without its optional value: a key must be left for the test."""
+    """Tell whether a tag is used without its optional value: a key must be left for the test."""
     if any(isinstance(each, nodes.Tag) and each.name in beside for each in call.arguments):
         return True
     left = [each for each in rest if not isinstance(each, nodes.Tag)]
@@ -150,7 +150,7 @@ class Binder:
         return True
 
     def _combinations(self, call: nodes.Call, function: SieveFunction, tags: _Tags) -> None:
-        """Check which tags stand together."""
+        """Check which tags are combined."""
         if function.one_of and sum(tag in tags.own for tag in function.one_of) != 1:
             self._diagnostics.append(errors.needs_one_tag(function.name, call.name_span, function.one_of))
         for group in function.exclusive:

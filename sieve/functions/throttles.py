@@ -16,7 +16,7 @@ from sieve.run.runtime import FAILED_CODE, Frame
 from sieve.run.values import ScriptError
 
 BUSY = "4.7.1 Too many at once, try again later"
-"""What a client is told that would have to wait for longer than a script may."""
+"""The reply to a client that would have to wait for longer than a script may run."""
 
 _LIMIT = re.compile(r"([0-9]{1,9})(?:/([0-9]{1,9}))?")
 _EPSILON = re.compile(r"0?\.[0-9]{1,9}")

@@ -13,7 +13,7 @@ import re
 from functools import cache
 
 PIECE = 1 << 13
-"""Bytes decoded at once: under 1 ms for the slowest codec and the worst input."""
+"""Bytes decoded in one piece: under 1 ms for the slowest codec and the worst input."""
 
 _LABELS = """
 utf-8         utf8 unicode-1-1-utf-8 unicode-1-1-utf8 unicode11utf8 unicode20utf8 x-unicode20utf8 utf-8-bom utf8mb4

@@ -45,7 +45,7 @@ _UNTOUCHED = ("multipart/signed", "multipart/encrypted", "message/")
 _LONGEST_LINE = 998
 _FLOWED = re.compile(r';\s*format\s*=\s*"?flowed\b', re.IGNORECASE)
 _PIECE = 1 << 16
-"""Octets decoded or encoded at once; divisible by 4."""
+"""Octets decoded or encoded in one piece; divisible by 4."""
 
 _CHARSET = re.compile(r';\s*charset\s*=\s*(?:"[^"]*"|[^\s;"]*)', re.IGNORECASE)
 _FLOWED_STUFFED = re.compile(r"(?m)^(?= |>|From )")

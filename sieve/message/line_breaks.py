@@ -8,7 +8,7 @@ _ONLY_CRLF = frozenset({None, "\r\n"})
 
 
 def has_bare_line_break(octets: bytes) -> bool:
-    """Whether a CR or a LF stands alone.
+    """Whether there is a CR or LF on its own.
 
     The decoder of text files notes the kinds of line breaks that it sees, with three instructions for an octet. To
     remove each CRLF and look for what is left took four times as many.

@@ -9,7 +9,7 @@ from collections.abc import Iterator
 NOT_BASE64 = bytes(set(range(256)) - set(b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/"))
 _LONGEST_LINE = 1 << 20
 _PIECE = 1 << 16
-"""Octets decoded at once; divisible by 4."""
+"""Octets decoded in one piece; divisible by 4."""
 
 _MOST_ENDS = 1000
 """Maximum groups of base64 ending in `=` that are decoded separately in one part; the rest is one more group."""

@@ -29,7 +29,7 @@ async def body(
 ) -> tuple[str, ...]:
     """Compare the body (RFC 5173). A message without an empty line after its header section has none.
 
-    `:text`, the default, compares every text part, decoded. `:raw` compares the body as it is. `:content` compares the
+    `:text`, the default, compares every text part, decoded. `:raw` compares the body unchanged. `:content` compares the
     decoded parts of these types: of a multipart the text before its first and after its last part, of an attached
     message its header section. Parts of attached messages are included. If mail programs may read a part in several
     ways, each reading is compared.

@@ -16,7 +16,7 @@ from sieve.run.runtime import Frame
 Reader = Callable[[Frame], Awaitable[str]]
 
 _PIECE = 1 << 16
-"""Octets or characters that are split into lines at once."""
+"""Octets or characters that are split into lines in one piece."""
 
 _CUT = re.compile(r"(message|body)(?:,([0-9]{1,9})(b?))?\Z")
 _PART = re.compile(r"(part|text),([0-9]{1,6})\Z")

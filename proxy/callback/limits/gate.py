@@ -35,7 +35,7 @@ class ProbeLimiter:
     def __init__(
         self, manner: ProbeSettings, neighbour: Neighbour, breakers: Breakers, *, most: int, most_per_exchanger: int
     ) -> None:
-        """Start with an empty queue. `most` limits the conversations at once."""
+        """Start with an empty queue. `most` limits concurrent conversations."""
         self._manner, self._neighbour, self._breakers = manner, neighbour, breakers
         self._most, self._most_per_exchanger = most, most_per_exchanger
         self._lines: dict[str, _Line] = {}
@@ -143,7 +143,7 @@ class Visitor:
 
     @property
     def waited_for(self) -> str:
-        """Return the reason if it waited and no exchanger was asked. That says nothing about the exchanger."""
+        """Return the reason if it waited and no exchanger was asked. That is no evidence about the exchanger."""
         return "" if self._served else self.waits_for
 
     async def admits(self, address: str, *, paid: bool) -> str | None:

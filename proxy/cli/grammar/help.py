@@ -15,7 +15,7 @@ WIDEST = 100
 
 _NARROWEST = 20
 _NARROW = 70
-"""Below this width, descriptions stand below what they describe."""
+"""Below this width, descriptions are printed below what they describe."""
 
 _LONGEST_LABEL = 24
 
@@ -44,7 +44,7 @@ def rendered(command: Command, columns: int) -> str:
 def _row(parameter: Parameter) -> tuple[str, str]:
     label = parameter.label
     if parameter.names and parameter.names[0].startswith("--"):
-        label = f"    {label}"  # long names stand below each other
+        label = f"    {label}"  # long names, one below the other
     return label, " ".join([parameter.help, *parameter.notes]).strip()
 
 

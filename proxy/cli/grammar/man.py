@@ -88,7 +88,7 @@ def _text(text: str) -> str:
 
 
 def _escaped(text: str) -> str:
-    """Return text that groff shows as it is, at the beginning of a line too."""
+    """Return text that groff shows unchanged, even at the beginning of a line."""
     text = (
         text.replace("\\", "\\e").replace("-", "\\-").replace("'", "\\(aq").replace("^", "\\(ha").replace("~", "\\(ti")
     )

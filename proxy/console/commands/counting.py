@@ -18,7 +18,7 @@ from sieve.run.values import ScriptError
 _SERIES = 'SERIES "I,N"'
 
 MOST_ROWS = 8000
-"""Lines of a file that are loaded at once."""
+"""Lines of a file that are loaded together."""
 
 
 def commands(served: Served) -> list[Command]:

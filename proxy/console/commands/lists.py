@@ -137,7 +137,7 @@ def _network(text: str) -> str:
 
 
 def _seconds(text: str) -> int:
-    """Return a time in seconds, 0 for ever."""
+    """Return a time in seconds; 0 means forever."""
     if text.lower() == _FOREVER:
         return 0
     match = _TIME.fullmatch(text.lower())

@@ -28,7 +28,7 @@ MOST_WAITING = 2000
 
 
 TURN = 20
-"""Rows that a viewer is shown before the processes are heard again."""
+"""Rows shown to a viewer before the processes are read again."""
 
 
 def commands(served: Served) -> list[Command]:

@@ -112,4 +112,4 @@ class _File:
 
 
 class _CannotOpen(Exception):
-    """The file is not there, or is not a database."""
+    """The file does not exist, or is not a database."""

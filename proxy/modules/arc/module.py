@@ -53,7 +53,7 @@ class ArcValidator:
         return {Phase.DATA: self._judge}
 
     def needs(self, phase: Phase) -> Need:  # noqa: ARG002 - there is one
-        """Read the header section. Of the body, only `listen` hears, and only if there is a chain."""
+        """Read the header section. Only `listen` reads the body, and only if there is a chain."""
         return Need.HEADERS
 
     async def listen(self, session: Session, message: Message) -> BodyListener | None:

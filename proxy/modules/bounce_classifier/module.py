@@ -94,7 +94,7 @@ class Refreshed:
     async def now(self) -> BounceRules:
         """Return the rules, read again if it is time. What is wrong, or a database that is down, leaves the old ones.
 
-        Only the first session after the start waits for a query, and those that come meanwhile.
+        Only the first session after the start, and those that arrive in the meantime, wait for a query.
         """
         if self._is_due() and not (self._loaded and self._lock.locked()):
             async with self._lock:

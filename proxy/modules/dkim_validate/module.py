@@ -52,7 +52,7 @@ class DkimValidator:
         return {Phase.DATA: self._judge}
 
     def needs(self, phase: Phase) -> Need:  # noqa: ARG002 - there is one
-        """Read the header section. Of the body, only `listen` hears, and only if there is a signature."""
+        """Read the header section. Only `listen` reads the body, and only if there is a signature."""
         return Need.HEADERS
 
     async def listen(self, session: Session, message: Message) -> BodyListener | None:

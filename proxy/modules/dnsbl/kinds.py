@@ -24,7 +24,7 @@ class OfSession:
     phase: Phase
     """From this phase on it is known, and asked about."""
     subjects: Callable[[Session], Sequence[str]]
-    """Returns what there is to ask about now; nothing if there are only empty strings."""
+    """Returns the subjects to ask about now; nothing if there are only empty strings."""
     counting: Callable[[Session], Sequence[str]] | None = None
     """Returns whose listings count now, if these are others than `subjects`: a client may say EHLO or MAIL again."""
     names: Callable[[str, Remembered], Awaitable[Sequence[str]]] | None = None

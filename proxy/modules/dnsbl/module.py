@@ -198,7 +198,7 @@ class DnsblValidator:
     # ------------------------------------------------------------ asking
 
     def _told(self, phase: Phase, session: Session) -> Verdict | Awaitable[Verdict]:
-        """Ask about what the client has told in a phase; judge if it is time."""
+        """Ask about what the client has sent in a phase; judge if it is time."""
         if session.can_relay:
             return PASS
         self._begin(session, phase)

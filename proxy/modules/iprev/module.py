@@ -38,7 +38,7 @@ class IprevValidator:
     authenticates = True
     uses = Uses(sets=frozenset({"iprev_status", "iprev_name", "iprev", "authentication-results"}))
     on_error = OnError.ACCEPT
-    """A name server that fails must not stop mail, unless `temperror_code` says so."""
+    """Unless `temperror_code` is set, a name server that fails must not stop mail."""
 
     def __init__(self, name: str, options: IprevOptions, lookups: Remembered, owner: TaskOwner) -> None:
         """Take the options; `owner` has the tasks."""

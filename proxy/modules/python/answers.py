@@ -16,7 +16,7 @@ MOST_LINES = 100
 
 
 class Malformed(Exception):
-    """A hook returned what is not a reply."""
+    """A hook returned something that is not a reply."""
 
 
 def reply_of(status: object, *, confirms: bool = False, passes: str = "250") -> Reply | None:
@@ -26,7 +26,7 @@ def reply_of(status: object, *, confirms: bool = False, passes: str = "250") -> 
     next hop says that something was accepted. `passes` is the code that lets the command pass.
 
     Raises:
-        Malformed: it is not a reply, or one that the client must not hear here.
+        Malformed: it is not a reply, or one that the client must not get here.
     """
     if status is MISSING:
         return None

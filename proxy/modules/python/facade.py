@@ -28,7 +28,7 @@ class Server:
     """What a hook gets as `server`: aiosmtpd's `SMTP`, as far as handlers use it."""
 
     def __init__(self, handler: object, session: Session, client: Client | None) -> None:
-        """Stand for one session."""
+        """Represent one session."""
         self.event_handler = handler
         self.loop: asyncio.AbstractEventLoop = session.loop
         self.session = AiosmtpdSession(session.loop)
@@ -78,7 +78,7 @@ class Server:
         envelope.rcpt_options = [word for each in transaction.recipients for word in options_of(each.parameters)]
 
     def forget(self) -> None:
-        """Let the envelope and its content go. A hook that goes on in the background may keep it."""
+        """Let the envelope and its content go. A hook that continues in the background may keep it."""
         self.envelope, self._transaction = Envelope(), None
 
     async def push(self, status: str | bytes) -> None:
@@ -132,7 +132,7 @@ class Server:
             return MISSING
 
     async def _client_line(self) -> bytes:
-        """Wait for the client under the session's own deadline. The hook's time stands still meanwhile."""
+        """Wait for the client under the session's own deadline. The hook's deadline does not run during that time."""
         client, limit = self._connected(), self.limit
         if limit is None:
             return await client.next_line()

@@ -194,6 +194,6 @@ def _is_below(module: ModuleType, folder: Path) -> bool:
 
 
 def _is_installed(file: Path) -> bool:
-    """Whether a file is where Python and installed packages are: whoever changes those changes Ringback as well."""
+    """Whether a file is where Python and installed packages are: anyone who can change those can change Ringback."""
     kept = [sysconfig.get_path(name) for name in ("stdlib", "platstdlib", "purelib", "platlib")]
     return any(file.is_relative_to(place) for place in kept)

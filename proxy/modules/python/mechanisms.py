@@ -47,7 +47,7 @@ class _Attempt:
         self._server, self._session, self._mechanism = server, session, mechanism
 
     def after_pushing(self, pushed: str, result: object) -> Reply:
-        """Take pushed lines for a rejection. A hook that pushes and then succeeds contradicts itself."""
+        """Treat pushed lines as a rejection. A hook that pushes and then succeeds contradicts itself."""
         failed = result is MISSING or result is None or result is False
         if failed or (isinstance(result, AuthResult) and not result.success):
             return self.rejected(parsed(pushed))

@@ -22,7 +22,7 @@ MOST_HABITS = 8
 """Questions of a phase that are asked ahead; a script may compute their names."""
 
 FRESH_SECONDS = 1.0
-"""How old an answer may be when the script comes to its question: it may have waited for a callback meanwhile."""
+"""How old an answer may be when the script comes to its question: it may have waited for a callback in between."""
 
 ASKS = frozenset(
     f"ec_ip_{what}{whose}" for what in ("connections", "receptions", "rejections") for whose in ("", "_cluster")

@@ -84,7 +84,7 @@ class DryLists(SessionLists):
     __slots__ = ("_unknown",)
 
     def __init__(self, lists: SessionLists, unknown: list[str]) -> None:
-        """Note in `unknown` what is not loaded."""
+        """Add to `unknown` what is not loaded."""
         super().__init__(lists.all, lists.found)
         self._unknown = unknown
 

@@ -251,7 +251,7 @@ class SieveValidator:
     def _judge(
         self, phase: Phase, scripts: tuple[Script, ...], session: Session
     ) -> Verdict | Coroutine[Any, Any, Verdict]:
-        """Run scripts until one ends the phase. If one has to wait, return a coroutine that goes on from there."""
+        """Run scripts until one ends the phase. If one has to wait, return a coroutine that continues from there."""
         if session.transaction.pending:
             return self._after_others(phase, scripts, session)
         if phase is Phase.RCPTTO and (answers := self._counters.awaited(session)):

@@ -29,7 +29,7 @@ LONGEST_TERM = 512
 """Characters of one term of a record: pyspf's expressions take quadratic time. A domain name has at most 253."""
 
 LONGEST_EXPLANATION = 500
-"""Characters of a domain's explanation that a client hears."""
+"""Characters of a domain's explanation that a client gets."""
 
 _TERMS_AT_ONCE = 32
 """Terms, or addresses, after which others get their turn: each takes about 20 µs."""
@@ -45,7 +45,7 @@ _PAUSE = _Question("", "")
 
 
 class _Evaluation(greenlet):  # type: ignore[misc] # greenlet has no types
-    """A run of pyspf. Once it is over, whatever it still looks up fails at once."""
+    """A run of pyspf. Once it is over, further look-ups fail immediately."""
 
     over = False
     work = 0

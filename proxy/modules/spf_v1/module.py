@@ -102,7 +102,7 @@ class SpfValidator:
         return Verdict(replies.from_policy(code, f"{code // 100}.{subject} {text}", by=self.name))
 
     def _text(self, identity: Identity, outcome: Outcome) -> str:
-        """Return what the client hears. A domain's own words are marked as such (RFC 7208 section 6.2)."""
+        """Return the client's reply. A domain's own words are marked as such (RFC 7208 section 6.2)."""
         options = self._options
         if outcome.unknown_domain:
             return options.nxdomain_override_string

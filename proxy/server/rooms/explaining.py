@@ -253,7 +253,7 @@ class _Walk:
         self._route(recipient)
 
     def _route(self, recipient: Recipient) -> None:
-        """Say which next hop gets the recipient. It decides what the client hears, but it is not asked now."""
+        """Say which next hop gets the recipient. It decides the client's reply, but it is not asked now."""
         path = recipient.destination
         upstream = self._place.router.of_recipient(path.domain, self._session.transaction.binding, path.gateway)
         known = {pool.name: pool for pool in self._place.pools.all}
@@ -310,7 +310,7 @@ class _Walk:
         self._reply = reply or self._reply
 
     def _end(self, phase: str, who: str, reply: Reply) -> None:
-        """The client hears this, and nothing after it."""
+        """The client gets this reply, and nothing after it."""
         self._row(phase, who, "refuses", reply)
         raise _Seen
 

@@ -61,7 +61,7 @@ class _Overlay:
         return {"settings_prepare": self._prepare, "settings_apply": self._apply, "settings_drop": self._drop}
 
     async def _prepare(self, given: Mapping[str, Any]) -> bool:
-        """Build everything for these settings. Nothing changes for anybody."""
+        """Build everything for these settings. Nothing changes anywhere."""
         if given["generation"] != self._generation:
             raise Unanswerable("it has another configuration")
         changes, serial = unpacked(given["changes"]), int(given["serial"])
@@ -70,7 +70,7 @@ class _Overlay:
         return True
 
     async def _built(self, changes: Changes, serial: int) -> Callable[[], None]:
-        try:  # a large configuration takes a second, and sessions go on meanwhile
+        try:  # a large configuration takes a second, in which sessions continue
             assembly, _ = await asyncio.to_thread(self._worker.assembly.changed, changes, serial)
             return await self._worker.prepare(assembly)
         except ConfigurationRejected as rejected:
