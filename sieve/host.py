@@ -182,7 +182,7 @@ class TransactionView(Protocol):
 class MessageEdits(Protocol):
     """Changes to the message for all its recipients. The next hop receives the changed message."""
 
-    def add_header(self, name: str, body: str, *, folded: bool = False) -> None:
+    def add_header(self, name: str, body: str, *, folded: bool = False) -> object:
         """Add a field at the top. Name and body have no control characters and no line breaks.
 
         With `folded`, its lines are at most 78 characters long if there are spaces, else only as short as they must be.

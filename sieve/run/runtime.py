@@ -13,7 +13,7 @@ from types import CoroutineType, MappingProxyType
 from typing import Any, NoReturn, Protocol, TypeAlias
 
 from config.diagnostics import Source, Span
-from sieve.host import FullHost, Host
+from sieve.host import FullHost
 from sieve.phases import Effect, Need, Phase
 from sieve.run import reasons
 from sieve.run.origins import Woven
@@ -106,10 +106,10 @@ class Frame:
         "variables",
     )
 
-    def __init__(self, host: Host, script: Script) -> None:
+    def __init__(self, host: FullHost, script: Script) -> None:
         """Begin a run of `script` with `host`."""
         settings = script.settings
-        self.host: FullHost = host  # type: ignore[assignment] # what a function needs, the loader has checked
+        self.host = host
         self.script = script
         self.depth = 0
         self.dialect_state: Any = None
@@ -291,7 +291,7 @@ class Script:
     includes: Includes | None = None
     compile_included: Callable[[Source], Any] | None = None
 
-    def start(self, host: Host, trace: Callable[[Any], None] | None = None) -> Soon[Outcome]:
+    def start(self, host: FullHost, trace: Callable[[Any], None] | None = None) -> Soon[Outcome]:
         """Run the script with `host`. If it has to wait, return a coroutine for the rest of the run.
 
         A traced script calls `trace` with each `TraceEvent`. An error in the script or in a function is not raised; the
@@ -311,7 +311,7 @@ class Script:
             return frame.failed(error)
         return frame.outcome()
 
-    async def run(self, host: Host, trace: Callable[[Any], None] | None = None) -> Outcome:
+    async def run(self, host: FullHost, trace: Callable[[Any], None] | None = None) -> Outcome:
         """Run the script like `start`, to its end."""
         return await settled(self.start(host, trace))
 

@@ -13,7 +13,7 @@ from proxy.app import MODULES, SCHEMA, load
 from proxy.cli import mail_checks
 from proxy.mail import replies
 from proxy.mail.replies import Reply
-from proxy.metrics.deciders import DECIDERS
+from proxy.metrics.deciders import DECIDERS, LIMITS
 from proxy.metrics.metric import OTHER
 from proxy.metrics.table import LAYOUT, SOURCE
 from proxy.smtp import counting
@@ -56,6 +56,13 @@ def test_the_page_tells_of_every_word_that_is_no_option() -> None:
     told = page.partition("- `decided_by` says")[2].partition("\n- ")[0]
     words = DECIDERS.keys() - names_of(SCHEMA.core).keys() - {""}
     assert {word for word in words if f"`{word}" not in told} == set()
+
+
+def test_the_page_tells_of_every_limit() -> None:
+    page = (FOLDER.parent / "docs" / "operating.md").read_text().lower()
+    limits = [name for name in LIMITS if name in names_of(SCHEMA.core)]
+    assert len(limits) > 10
+    assert [name for name in limits if f"`{name}`" not in page] == [], "add a row to the limits in docs/operating.md"
 
 
 def test_every_refusal_of_ours_has_a_source() -> None:
