@@ -74,6 +74,10 @@ class Source:
             BOOK.counts[self._joined] += 1
         return self._awaited(task)
 
+    def kept(self, query: str, parameters: Parameters) -> Rows | None:
+        """Return a result that is kept; ask nothing, and count nothing."""
+        return self.cache.get(key_of(query, parameters, self.options.max_rows)) if self.options.keeps else None
+
     async def execute(self, query: str, parameters: Parameters) -> None:
         """Change something.
 

@@ -53,6 +53,10 @@ class Datasources:
         source = self._made.get(cache) or self._source(cache)
         return source.rows(query, parameters, most, fresh=fresh)
 
+    def kept(self, cache: str, query: str, parameters: Parameters = None) -> Rows | None:
+        """Return a result that is kept, without asking. Raises UnknownDatasource."""
+        return (self._made.get(cache) or self._source(cache)).kept(query, parameters)
+
     async def execute(self, cache: str, query: str, parameters: Parameters = None) -> None:
         """Change something.
 

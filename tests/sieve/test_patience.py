@@ -7,6 +7,7 @@ import asyncio
 import pytest
 
 from sieve.run.patience import within
+from tests.support.waiting import until_cancelled
 
 
 async def test_what_ends_at_once_needs_no_timer() -> None:
@@ -47,15 +48,9 @@ async def test_what_is_returned_comes_through_whether_it_waited_or_not() -> None
 async def test_what_waits_too_long_is_cancelled_and_can_clean_up() -> None:
     done: list[str] = []
 
-    async def work() -> None:
-        try:
-            await asyncio.Event().wait()
-        finally:
-            done.append("clean")
-
     with pytest.raises(TimeoutError):
-        await within(0.01, work())
-    assert done == ["clean"]
+        await within(0.01, until_cancelled(done))
+    assert done == ["cancelled"]
 
 
 async def test_an_error_passes_whether_it_waited_or_not() -> None:

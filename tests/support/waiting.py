@@ -27,6 +27,14 @@ async def eventually(look: Callable[[], T], what: str, *, within: float = BOUND)
     return seen
 
 
+async def until_cancelled(done: list[str]) -> None:
+    """Wait until cancelled, and say so in `done`."""
+    try:
+        await asyncio.Event().wait()
+    finally:
+        done.append("cancelled")
+
+
 async def eventually_answered(ask: Callable[[], Awaitable[T]], what: str, *, within: float = BOUND) -> T:
     """Return the first true answer of `ask`, which asks another process.
 

@@ -22,6 +22,14 @@ class ScriptDatasources:
         """Ask these."""
         self._sources = sources
 
+    def kept(self, name: str, query: str, parameters: Parameters) -> Found | None:
+        """Return what a query found before, without asking. Raises ScriptError if there is no such datasource."""
+        try:
+            rows = self._sources.kept(name, query, parameters)
+        except UnknownDatasource as unknown:
+            raise ScriptError(str(unknown)) from None
+        return None if rows is None else Found(rows.columns, rows.rows)
+
     def fetch(self, name: str, query: str, parameters: Parameters) -> Found | Awaitable[Found]:
         """Return what a query finds."""
         try:

@@ -7,18 +7,21 @@ from typing import Any, TypeVar
 
 from proxy.callback.service import CallbackService, record
 from proxy.counting.operations import Operation
+from proxy.datasource.parameters import Parameters
+from proxy.datasource.sources import Datasources
 from proxy.lists.entries import Entry
 from proxy.mail.session import Session
 from proxy.modules.base import Verdicts
 from proxy.modules.services import Services
 from proxy.modules.sieve_policy.counters import ScriptCounters, SessionCounters
+from proxy.modules.sieve_policy.datasources import ScriptDatasources
 from proxy.modules.sieve_policy.effects import ONE_RECIPIENT, NoDuplicates, SessionControl
 from proxy.modules.sieve_policy.host import SessionConnection, SessionHost, counters_of
 from proxy.modules.sieve_policy.lists import SessionLists
 from sieve.host import CallbackAnswer, DnsAnswer
 from sieve.phases import Phase
 from sieve.run.values import ScriptError
-from sieve.shared import ListDefinition
+from sieve.shared import Found, ListDefinition
 
 A = TypeVar("A")
 T = TypeVar("T")
@@ -78,6 +81,30 @@ class DryCounters(SessionCounters):
         raise _missing(self._unknown, f"what is counted ({' '.join(about) or 'a throttle'}): it is not looked up here")
 
 
+class DryDatasources(ScriptDatasources):
+    """Datasources that are not asked: only results that are kept answer."""
+
+    __slots__ = ("_notes", "_unknown")
+
+    def __init__(self, sources: Datasources, unknown: list[str], notes: list[str]) -> None:
+        """Note in `unknown` what was asked for, and in `notes` what would be changed."""
+        super().__init__(sources)
+        self._unknown, self._notes = unknown, notes
+
+    def fetch(self, name: str, query: str, parameters: Parameters) -> Found:
+        """Return a result that is kept. Raises ScriptError if there is none."""
+        found = self.kept(name, query, parameters)
+        if found is None:
+            raise _missing(self._unknown, f"what datasource {name} answers to {query}: it is not queried here")
+        return found
+
+    async def execute(self, name: str, query: str, parameters: Parameters) -> Found:
+        """Change nothing."""
+        self.kept(name, query, parameters)  # the datasource must exist
+        self._notes.append(f"would execute at {name}: {query}")
+        return Found()
+
+
 class DryLists(SessionLists):
     """Lists, in a run that loads none."""
 
@@ -119,6 +146,11 @@ class DryHost(SessionHost):
     def duplicates(self) -> DryDuplicates:
         """The messages that `duplicate` knows."""
         return DryDuplicates(self.unknown)
+
+    @property
+    def datasources(self) -> DryDatasources:
+        """The databases and directories."""
+        return DryDatasources(self._services.datasources, self.unknown, self.notes)
 
     @property
     def counters(self) -> DryCounters:

@@ -8,6 +8,7 @@ import pytest
 from structlog.testing import capture_logs
 
 from proxy.base.tasks import TaskOwner, at_once, spawn
+from tests.support.waiting import until_cancelled
 
 
 async def test_an_owner_counts_its_tasks_until_they_end() -> None:
@@ -77,16 +78,10 @@ async def test_what_is_done_at_once_has_its_results_in_order() -> None:
 async def test_if_one_fails_the_others_are_cancelled() -> None:
     story: list[str] = []
 
-    async def waits() -> None:
-        try:
-            await asyncio.Event().wait()
-        finally:
-            story.append("cancelled")
-
     async def fails() -> None:
         raise ValueError("it failed")
 
     with pytest.raises(ExceptionGroup) as found:
-        await at_once([waits(), fails()])
+        await at_once([until_cancelled(story), fails()])
     assert [str(each) for each in found.value.exceptions] == ["it failed"]
     assert story == ["cancelled"]

@@ -194,7 +194,8 @@ async def test_every_kind_of_check_asks_its_zone_and_is_on_the_page(kind: str) -
     has_message(session, b"From: a@header.test\r\n\r\nsee http://link.test/\r\n")
     stage = Stage(records, zone(checks=(kind,), test=False))
     await stage.reply(session, *ALL, Phase.DATA)
-    assert [name for name, _ in stage.names.asked if name.endswith(f".{BAD}")]
+    questions = [name for name, _ in stage.names.asked if name.endswith(f".{BAD}")]
+    assert questions, "give the session or the message above what this kind looks up"
     page = (Path(__file__).parents[3] / "docs" / "blocklists.md").read_text()
     (row,) = [line for line in page.splitlines() if line.startswith("| `checks` |")]
     assert f"`{kind}`" in row, "add it to docs/blocklists.md"

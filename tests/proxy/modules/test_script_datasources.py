@@ -6,11 +6,15 @@ import sqlite3
 from pathlib import Path
 from typing import Any
 
+import pytest
+
 from proxy.cli.trial import TrialDatasources
 from proxy.datasource.sources import Datasources
 from proxy.modules.sieve_policy.datasources import RecordedDatasources, ScriptDatasources
+from proxy.modules.sieve_policy.dry import DryDatasources
 from proxy.options.datasource_uris import parse_uri
 from proxy.options.datasources import DatasourceOptions
+from sieve.run.values import ScriptError
 from sieve.shared import Found
 
 
@@ -44,6 +48,22 @@ async def test_a_flag_says_only_that_a_query_failed(tmp_path: Path) -> None:
     every = sources(tmp_path / "x", datasource_error="flag")
     assert await found(ScriptDatasources(every).fetch("d", "select", None)) == Found(error="true")
     assert await ScriptDatasources(every).execute("d", "delete", None) == Found(error="true")
+    await every.close()
+
+
+async def test_a_run_that_only_explains_asks_nothing_and_changes_nothing(tmp_path: Path) -> None:
+    every, unknown, notes = sources(tmp_path / "x"), [], []
+    dry, live = DryDatasources(every, unknown, notes), ScriptDatasources(every)
+    with pytest.raises(ScriptError):
+        dry.fetch("d", "select * from t", None)
+    assert await dry.execute("d", "delete from t", None) == Found()
+    assert every.stats()["d"]["misses"] == 0
+    kept = await found(live.fetch("d", "select * from t", None))
+    assert dry.fetch("d", "select * from t", None) == kept == Found(("a", "b"), (("1", "2"),))
+    with pytest.raises(ScriptError):
+        dry.fetch("other", "select 1", None)
+    assert unknown == ["what datasource d answers to select * from t: it is not queried here"]
+    assert notes == ["would execute at d: delete from t"]
     await every.close()
 
 
