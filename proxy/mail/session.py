@@ -359,8 +359,8 @@ class Session(AiosmtpdSession):
     def forget_authentication(self, *, can_relay: bool) -> None:
         """Undo a successful AUTH. `can_relay` says whether the client may relay without it."""
         self.auth_user, self.authenticated, self.can_relay = "", None, can_relay
-        self.context.pop("auth_user", None)
-        self.context.pop("auth_status", None)
+        for name in ("auth_user", "auth_name", "auth_status"):
+            self.context.pop(name, None)
         self.context["can_relay"] = "true" if can_relay else "false"
 
     def become(self, client: tuple[str, int], local: tuple[str, int], options: InboundOptions) -> None:

@@ -47,7 +47,7 @@ async def authenticate(argument: bytes, session: Session, authenticator: Authent
     except ExchangeFailed as failed:
         return failed.reply
     found = await authenticator.verify(session, credentials)
-    session.context["auth_status"] = _STATUS[found]
+    session.context |= {"auth_name": credentials.mechanism, "auth_status": _STATUS[found]}
     if found is Verification.UNKNOWN:
         _count(credentials.mechanism, "unverified")
         return replies.CANNOT_AUTHENTICATE

@@ -332,7 +332,9 @@ async def test_who_has_authenticated_may_send_anywhere_and_the_trace_field_says_
     seen: list[dict[str, str]] = []
 
     async def look(session: Session) -> Verdict:
-        seen.append({name: session.context.get(name, "") for name in ("auth_user", "auth_status", "can_relay")})
+        seen.append(
+            {name: session.context.get(name, "") for name in ("auth_user", "auth_name", "auth_status", "can_relay")}
+        )
         return PASS
 
     options = {"Authentication": "file", "Authentication_File": f'"{password_file}"'}
@@ -348,8 +350,8 @@ async def test_who_has_authenticated_may_send_anywhere_and_the_trace_field_says_
             assert await client.ask(f"AUTH PLAIN {plain()}") == ACCEPTED
             assert (await client.deliver(ALICE, [STRANGER], LETTER)).startswith("250 ")
         assert seen == [
-            {"auth_user": "", "auth_status": "", "can_relay": "false"},
-            {"auth_user": USER, "auth_status": "pass", "can_relay": "true"},
+            {"auth_user": "", "auth_name": "", "auth_status": "", "can_relay": "false"},
+            {"auth_user": USER, "auth_name": "PLAIN", "auth_status": "pass", "can_relay": "true"},
         ]
         (message,) = upstream.messages
         assert b" with ESMTPSA id " in message.content
