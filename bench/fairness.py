@@ -3,7 +3,8 @@
 One pipelines 1 MiB of RCPT again and again, as fast as the server takes it, and reads the replies; another does so with
 NOOP and RCPT in turn, which the server may end at the first NOOP (RFC 2920 section 3.1). A third never reads: what the
 server holds for it is bounded. Meanwhile a client sends mail with a remembered sender, and the p99 is measured. One
-worker; the greedy clients are a process of their own (`greedy`). Exit status 1: a bar was missed.
+worker; the greedy clients are a process of their own (`greedy`). Then 20 at once never read, of one kind after the
+other (`MUTE`): commands, long lines, a message without an end, TLS. Exit status 1: a bar was missed.
 """
 
 from __future__ import annotations
@@ -11,11 +12,14 @@ from __future__ import annotations
 import argparse
 import asyncio
 import socket
+import ssl
 import statistics
 import sys
 import time
+from contextlib import suppress
 from pathlib import Path
 
+import trustme
 import uvloop
 
 from bench import history, interpreter
@@ -43,7 +47,29 @@ def greed(line: bytes) -> bytes:
     return b"MAIL FROM:<ok@ok.test>\r\n" + line * ((1 << 20) // len(line))
 
 
-GREED = {"reads": greed(RECIPIENTS), "mixed": greed(b"NOOP\r\n" + RECIPIENTS), "mute": greed(RECIPIENTS)}
+DIFFERENT = b"MAIL FROM:<ok@ok.test>\r\n" + b"".join(
+    [b"RCPT TO:<u%d@example.com>\r\n" % each for each in range(40_000)]
+)
+GREED = {
+    "reads": greed(RECIPIENTS),
+    "mixed": greed(b"NOOP\r\n" + RECIPIENTS),
+    "mute": greed(RECIPIENTS),
+    "recipients": DIFFERENT,
+    "NOOP": b"NOOP\r\n" * 170_000,
+    "EHLO": b"EHLO mute.test\r\n" * 65_000,
+    "lines": (b"NOOP " + b"x" * 1990 + b"\r\n") * 500,
+    "message": b"MAIL FROM:<ok@ok.test>\r\n" + RECIPIENTS + b"DATA\r\n" + (b"x" * 70 + b"\r\n") * 14_000,
+    "TLS": greed(RECIPIENTS),
+}
+MUTE = {
+    "mute": "RCPT, always the same",
+    "recipients": "RCPT, always another",
+    "NOOP": "NOOP",
+    "EHLO": "EHLO",
+    "lines": "lines of 2,000 octets",
+    "message": "a message without an end",
+    "TLS": "RCPT within TLS",
+}
 
 
 KINDS = (
@@ -57,7 +83,7 @@ async def greedy(port: str, kind: str, count: str) -> None:
     """Be such clients for ever; one that is turned away comes again."""
     sys.stdout.write("here\n")
     sys.stdout.flush()
-    act = _mute if kind == "mute" else _reads
+    act = _mute_in_tls if kind == "TLS" else _mute if kind in MUTE else _reads
     await asyncio.gather(*(act(int(port), GREED[kind]) for _ in range(int(count))))
 
 
@@ -97,12 +123,47 @@ async def _mute(port: int, octets: bytes) -> None:
             client.close()
 
 
+async def _mute_in_tls(port: int, octets: bytes) -> None:
+    await asyncio.to_thread(_mutely_in_tls, port, octets)
+    await asyncio.sleep(3600)
+
+
+def _mutely_in_tls(port: int, octets: bytes) -> None:
+    """Write until the server takes no more. The socket stays open: its object is kept."""
+    context = ssl.create_default_context()
+    context.check_hostname, context.verify_mode = False, ssl.CERT_NONE
+    client = socket.socket()
+    client.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
+    client.connect(("127.0.0.1", port))
+    for line in (b"", b"EHLO mute.test\r\n", b"STARTTLS\r\n"):
+        client.sendall(line)
+        client.recv(4096)
+    secure = context.wrap_socket(client)
+    _OPEN.append(secure)
+    secure.sendall(b"EHLO mute.test\r\n")
+    secure.recv(4096)
+    secure.settimeout(1.0)
+    with suppress(OSError):
+        secure.sendall(octets)
+
+
+_OPEN: list[ssl.SSLSocket] = []
+
+
+def certified(folder: Path) -> tuple[str, str]:
+    """Return the options of a certificate that is made in the folder."""
+    issued = trustme.CA().issue_cert("ringback.test")
+    issued.cert_chain_pems[0].write_to_path(str(folder / "certificate.pem"))
+    issued.private_key_pem.write_to_path(str(folder / "key.pem"))
+    return f'TLS_Certificate = "{folder}/certificate.pem"', f'TLS_Key = "{folder}/key.pem"'
+
+
 async def measure(seconds: float) -> bool:
     """Measure and print; tell whether all bars were met."""
     folder = Folder("fairness")
     try:
         with farmed(0.0) as world, SmtpSink() as sink:
-            server = Ringback(setup(world, sink, folder.path, {}), folder.path).start()
+            server = Ringback(setup(world, sink, folder.path, {}, certified(folder.path)), folder.path).start()
             try:
                 return await _measured(server, folder.path, seconds)
             finally:
@@ -123,10 +184,12 @@ async def _measured(server: Ringback, folder: Path, seconds: float) -> bool:
             print(f"  beside one {what}: {found:.1f} ms (target {P99:g}); the worker grew by {held:.0f} KiB")
             history.note({f"fairness, p99 beside one {what}, ms": found})
             met &= found <= P99
-        _, held = await _beside(server, client, folder, ("mute", MUTES), seconds)
-        print(f"  {MUTES} that never read: {held / MUTES:.0f} KiB each (target {HELD})")
-        history.note({"fairness, one that never reads, KiB": held / MUTES})
-        return met and held / MUTES <= HELD
+        for kind, what in MUTE.items():
+            _, held = await _beside(server, client, folder, (kind, MUTES), seconds)
+            print(f"  {MUTES} that never read, {what}: {held / MUTES:.0f} KiB each (target {HELD})")
+            history.note({f"fairness, one that never reads, {what}, KiB": held / MUTES})
+            met &= held / MUTES <= HELD
+        return met
 
 
 async def _beside(

@@ -12,13 +12,15 @@ from config.base.ip import read_address
 class SessionCounts:
     """Counters for the summary line that is logged at the end of a session."""
 
-    __slots__ = ("acted", "errors", "junk", "messages", "recipients", "started", "transactions")
+    __slots__ = ("acted", "deferred", "errors", "junk", "messages", "recipients", "started", "transactions")
 
     def __init__(self) -> None:
         """Start now."""
         self.transactions = self.messages = self.recipients = self.errors = 0
         self.acted = False
         """Whether the client did more than a health check does, or anything was refused."""
+        self.deferred = 0
+        """Temporary refusals since the last delivered message."""
         self.junk = 0
         """Errors and junk commands (RSET, NOOP, VRFY …) since the last delivered message."""
         self.started = time.monotonic()

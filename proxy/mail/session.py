@@ -377,7 +377,7 @@ class Session(AiosmtpdSession):
         self.encryption = {name: value for name, value in self.encryption.items() if "_client_" not in name}
         self.context |= self.encryption
         self.forget_authentication(can_relay=False)
-        self.failed_authentications = self.tally.errors = self.tally.junk = 0
+        self.failed_authentications = self.tally.errors = self.tally.junk = self.tally.deferred = 0
         self.may_talk_early = False
 
     @property

@@ -28,6 +28,7 @@ def tell_refusal(dialogue: Dialogue, said: str | bytes, reply: Reply) -> None:
     verb = (said if isinstance(said, str) else said.decode("ascii", "backslashreplace")).upper()
     session, front = dialogue.session, dialogue.front
     session.tally.acted = True
+    session.tally.deferred += not reply.permanent
     count_refusal(verb, reply)
     if front.hooks.refused is not None:
         front.hooks.refused(session, reply)

@@ -52,6 +52,10 @@ _PHASES = {
 MOST_ERRORS = 20
 """Rejected commands, without a delivered message in between, after which the session ends, as in Postfix."""
 
+MOST_DEFERRED = 1000
+"""Temporary refusals, without a delivered message in between, after which each counts as an error, as do Postfix's
+recipients above its limit. A client that ignored them had each logged: a mebibyte of RCPT made 12 MiB of log."""
+
 MOST_JUNK = 100
 """Junk commands (RSET, NOOP, VRFY, HELP, repeated EHLO) after which each counts as an error, as in Postfix."""
 
@@ -292,9 +296,10 @@ class Dialogue:
         return await self.connection.line(deadline - self.loop.time())
 
     def too_many_errors(self, reply: Reply) -> bool:
-        """Count a rejected command, or a junk command too many; tell the client if it has made too many."""
+        """Count a rejected command, or a junk or deferred one too many; tell the client if it has made too many."""
         tally = self.session.tally
-        if not reply.permanent and tally.junk <= MOST_JUNK:
+        is_deferred = reply.code >= 400 and tally.deferred > MOST_DEFERRED
+        if not (reply.permanent or tally.junk > MOST_JUNK or is_deferred):
             return False
         tally.errors += 1
         if tally.errors < MOST_ERRORS:

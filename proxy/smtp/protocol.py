@@ -28,7 +28,7 @@ from proxy.smtp.commands import data, opening
 from proxy.smtp.connection import BACKLOG, LINES_IN_A_TURN, ClientGone, ClientIdle, Connection, Draining, LineTooLong
 from proxy.smtp.counting import NO_COMMAND
 from proxy.smtp.data import DataReader
-from proxy.smtp.dialogue import MOST_JUNK, Dialogue
+from proxy.smtp.dialogue import MOST_DEFERRED, MOST_JUNK, Dialogue
 from proxy.smtp.entrance import Entrance
 from proxy.smtp.hooks import answer_to_failure
 from proxy.smtp.mistakes import note_answer, note_line, note_unknown
@@ -234,14 +234,15 @@ class SmtpProtocol(SMTP):
         connection.outgoing += wire
         if self.front.trace is not None:
             self.front.trace(self.session, SERVER, wire)
-        if reply.close or reply.permanent or self.session.tally.junk > MOST_JUNK:
+        tally = self.session.tally
+        if reply.close or reply.permanent or tally.junk > MOST_JUNK or tally.deferred > MOST_DEFERRED:
             self._close_after(reply)
 
     def _close_after(self, reply: Reply) -> None:
         """End the session if the reply does, or if the client has made too many errors."""
         if not reply.close and not self.dialogue.too_many_errors(reply):
             return
-        if reply.permanent:
+        if reply.permanent or (reply.code >= 400 and not reply.close):
             self._act(None, Pending(self._last_words()))
         else:
             self.end("quit")

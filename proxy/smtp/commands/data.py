@@ -120,7 +120,7 @@ async def _receive(dialogue: Dialogue, reader: MessageReader) -> Reply:
     finally:
         dialogue.end_message()
     if answer.accepted:
-        session.tally.errors = session.tally.junk = 0
+        session.tally.errors = session.tally.junk = session.tally.deferred = 0
         if dialogue.front.hooks.taken is not None:
             dialogue.front.hooks.taken(session)
     return answer

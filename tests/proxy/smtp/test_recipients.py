@@ -198,3 +198,24 @@ async def test_who_repeats_recipients_does_not_have_them_read_again_and_again(
         answers = await client.pipeline(f"MAIL FROM:<{ALICE}>", *rcpts(*asked))
         assert len(answers) == len(asked) + 1
         assert read <= 6 * len(asked)
+
+
+async def test_who_ignores_a_thousand_temporary_refusals_is_sent_away_and_a_delivered_message_begins_anew() -> None:
+    async with Exchanger() as upstream, serving(upstream, max_recipients_per_message=1) as stage:
+        client = await stage.greeted()
+
+        async def refused(count: int) -> None:
+            for first in range(0, count, 100):
+                some = rcpts(*(f"u{each}@example.com" for each in range(first, min(first + 100, count))))
+                assert set(await client.pipeline(*some)) == {"452 4.5.3 Too many recipients"}
+
+        await client.pipeline(f"MAIL FROM:<{ALICE}>", *rcpts(BOB))
+        await refused(1010)
+        await client.ask("DATA")
+        assert await client.content(LETTER) == ACCEPTED
+        await client.pipeline(f"MAIL FROM:<{ALICE}>", *rcpts(BOB))
+        await refused(1019)
+        assert await client.ask("NOOP") == "250 2.0.0 OK"
+        last = await client.pipeline(*rcpts(CAROL), "NOOP")
+        assert last == ["452 4.5.3 Too many recipients", "421 4.7.0 Too many errors, closing"]
+        assert await client.rest() == b""
