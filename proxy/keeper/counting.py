@@ -97,6 +97,8 @@ class KeptCounting:
         """Disconnect. The keeper takes this worker's places back."""
         if self._watch is not None:
             self._watch.cancel()
+        self._told.clear()  # the keeper has them, or gets them now: it need not say so
+        self._reach.finish()
         await self._reach.close()
         self._fail_all()
 

@@ -125,6 +125,50 @@ async def test_a_reload_keeps_what_was_counted_whether_one_worker_counts_or_a_ke
     assert not [each for each in served.log if each["event"] in {"keeper_not_handed_over", "worker_died"}]
 
 
+NUMBERED = """\
+ec_gauge_cache_init "g" 10 3600;
+$number = ec_gauge_cache_inc "g" "k";
+ec_action 550 "${number}";
+"""
+
+
+async def test_reloads_of_one_worker_under_load_count_each_event_once(stage: Stage) -> None:
+    served = await ringback(stage, NUMBERED, workers=1)
+    numbers: list[int] = []
+    others: list[str] = []
+    enough = asyncio.Event()
+
+    async def client() -> None:
+        while not enough.is_set():
+            try:
+                async with await served.conversation() as session:
+                    await session.ehlo()
+                    while (reply := await session.ask("MAIL FROM:<a@sender.test>")).startswith("550 "):
+                        numbers.append(int(reply.split()[1]))
+                        if enough.is_set():
+                            return
+                    others.append(reply)
+            except (OSError, EOFError, AssertionError):
+                continue  # the old worker has just ended, and the client comes again
+
+    async with asyncio.TaskGroup() as clients:
+        for _ in range(4):
+            clients.create_task(client())
+        for times in (1, 2):
+            aim = len(numbers) + 100
+            await eventually(lambda aim=aim: len(numbers) > aim, "events are counted")
+            served.program.process.send_signal(signal.SIGHUP)
+            await served.logged("reloaded", times)
+            await served.logged("worker_ended", times)
+        aim = len(numbers) + 100
+        await eventually(lambda: len(numbers) > aim, "events are counted")
+        enough.set()
+    assert len(set(numbers)) == len(numbers), "no number twice"
+    assert max(numbers) <= len(numbers) + 8, "none lost but those whose answer a client did not read"
+    assert {each[:3] for each in others} <= {"421"}
+    assert _events(served, "counting_alone") == []
+
+
 async def test_a_keeper_that_is_killed_under_load_fails_no_session_and_counting_goes_on(stage: Stage) -> None:
     upstream = await stage.upstream()
     state = stage.folder / "state"

@@ -503,6 +503,19 @@ async def test_what_was_told_and_asked_of_a_dead_keeper_comes_to_its_replacement
         assert not worker.waiting
 
 
+async def test_what_a_worker_tells_last_comes_to_the_keeper_and_it_does_not_say_that_it_counts_alone() -> None:
+    async with _machine() as the:
+        service, counted = the.keeper()
+        service.open()
+        worker = the.worker()
+        await answered(worker, Get("v", b""))
+        worker.tell(Window("t", b"k", 3, 60.0, 1))
+        with capture_logs() as logged:
+            await worker.close()
+            await eventually(lambda: (seen := counted.ask(Window("t", b"k"))) and seen.total == 1, "it was counted")
+        assert [each for each in logged if each["event"] == "counting_alone"] == []
+
+
 async def test_a_worker_that_only_tells_notices_that_its_keeper_hangs(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(room, "DEADLINE_SECONDS", 0.02)
     async with _machine() as the:
