@@ -91,6 +91,8 @@ class Parser(Values):
                 self._item()
             except MistakeError as mistake:
                 gave_up = not self._go_on(mistake.diagnostic)
+            else:
+                gave_up = self._token.kind is not TokenKind.END and self._has_too_many()
         while self._open:
             if not self._cut and not gave_up:
                 self._report(errors.unclosed_block(self._span(self._open[-1].brace)))
@@ -102,10 +104,16 @@ class Parser(Values):
         if self._cut and self._token.kind is TokenKind.END:
             return False
         self._report(mistake)
-        if len(self._diagnostics) >= MOST_MISTAKES:
-            self._report(errors.too_many_mistakes(self._span(self._token)))
+        if self._has_too_many():
             return False
         self._recover()
+        return True
+
+    def _has_too_many(self) -> bool:
+        """Report that there are too many errors to go on, if that is so."""
+        if len(self._diagnostics) < MOST_MISTAKES:
+            return False
+        self._report(errors.too_many_mistakes(self._span(self._token)))
         return True
 
     # ------------------------------------------------------------ statements
