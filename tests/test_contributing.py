@@ -70,7 +70,7 @@ def test_every_command_that_it_names_can_be_run() -> None:
     commands = [line for block in re.findall(r"```\n(.*?)```", TEXT, re.DOTALL) for line in block.splitlines()]
     assert len(commands) > 1
     scripts = tomllib.loads((ROOT / "pyproject.toml").read_text())
-    for line in commands + re.findall(r"`(python -m [\w.]+)`", TEXT):
+    for line in commands + re.findall(r"`(?:\.venv/bin/)?(python -m [\w.]+)`", TEXT):
         words = shlex.split(line)
         if words[:2] == ["python", "-m"]:
             assert (ROOT / (words[2].replace(".", "/") + ".py")).exists() or (ROOT / words[2]).is_dir(), line

@@ -1,4 +1,4 @@
-"""A run that only explains: whatever a script can do or ask, the dry host decides about it."""
+"""Runs that change nothing, `explain` and trials: whatever a script can do or ask, their hosts decide about it."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 
+from proxy.cli.trial import TrialHost
 from proxy.modules.sieve_policy import dry
 from sieve import host, shared
 
@@ -22,12 +23,20 @@ HARMLESS = {
 """What a dry run may do as a session does."""
 
 
+TRIED = {"connection", "counters", "duplicates", "lists", "resolve"}
+"""What a trial, `ringback sieve run`, really asks: services of its own, and DNS."""
+
+
 def _members(protocol: type) -> set[str]:
     return {name for each in protocol.__mro__ for name in vars(each) if not name.startswith("_")}
 
 
 def test_the_dry_host_decides_about_each_thing_that_a_script_may_ask() -> None:
     assert sorted(_members(host.FullHost) - vars(dry.DryHost).keys() - HARMLESS) == [], "see dry.py"
+
+
+def test_the_trial_decides_about_each_thing_that_a_script_may_ask() -> None:
+    assert sorted(_members(host.FullHost) - vars(TrialHost).keys() - HARMLESS - TRIED) == [], "see proxy/cli/trial.py"
 
 
 @pytest.mark.parametrize(
