@@ -125,7 +125,7 @@ def call_as_argument(span: Span, *, has_values: bool = True) -> Diagnostic:
         return error(f"{cut(span.text)} cannot be an argument", span, f"write :{word}")
     if word in _TESTS and not has_values:
         return error(
-            f"{cut(span.text)} cannot be an argument", span, "a test stands in an if; allof (TEST, TEST) joins tests"
+            f"{cut(span.text)} cannot be an argument", span, "use a test in an if; allof (TEST, TEST) joins tests"
         )
     value = "assign a function's result to a variable first; " if has_values else ""
     return error(f"{cut(span.text)} cannot be an argument", span, f"{value}put plain text in double quotes")

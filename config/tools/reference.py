@@ -22,7 +22,7 @@ def reference(schema: Schema) -> str:
         for name, default in SOCKET_OPTIONS.items()
     )
     parts += [
-        "Of a listener only, beside the options above:\n",
+        "For a listener only, in addition to the options above:\n",
         f"| Option | Default | 0 means |\n| --- | --- | --- |\n{socket}",
     ]
     for spec in schema.modules:

@@ -151,7 +151,7 @@ def _write(path: Path, answers: Answers) -> None:
 
 
 def _tell(path: Path, answers: Answers) -> None:
-    exits.say(f"wrote {path}, with {SCRIPT} beside it")
+    exits.say(f"wrote {path}, and {SCRIPT} next to it")
     for note in answers.found.notes:
         exits.say(f"note: {note}")
     exits.say("It is in shadow mode: senders are verified, and the answers are only logged.")

@@ -17,7 +17,7 @@ _PLACES = {
 }  # fmt: skip
 _VERBS = {
     "relayed": "was relayed", "refused": "was refused", "deferred": "was deferred", "discarded": "was discarded",
-    "lost": "has no reply that anybody heard: the client left",
+    "lost": "was lost: the client left before it got a reply",
 }  # fmt: skip
 _STAGES = {"dns": "in DNS", "connect": "when connecting", "banner": "in its greeting", "ehlo": "to EHLO",
            "mail": "to MAIL FROM", "rcpt": "to RCPT TO"}  # fmt: skip
@@ -88,7 +88,7 @@ def _recipient(item: Item) -> Iterator[str]:
         return
     sender = f" from <{item['sender']}>" if item["sender"] is not None else ""
     if item["disposition"] == "lost":
-        yield f"No message came for <{item['address']}>{sender}: the client left, or began anew."
+        yield f"No message arrived for <{item['address']}>{sender}: the client left, or started over."
         return
     yield f"Mail{sender} to <{item['address']}> {_VERBS.get(item['disposition'], item['disposition'])}."
     yield from _fate(item)
@@ -97,10 +97,10 @@ def _recipient(item: Item) -> Iterator[str]:
 def _fate(item: Item) -> Iterator[str]:
     place = _PLACES.get(item["phase"], f"at {item['phase']}")
     if item["reply"]:
-        yield f'The client heard {place}: "{item["reply"]}"'
+        yield f'Reply to the client {place}: "{item["reply"]}"'
     if item.get("taken_by"):
         queued = f" Its queue id there is {item['queue_id']}." if item["queue_id"] else ""
-        yield f"{item['taken_by']} took it (next hop {item['upstream']}).{queued}"
+        yield f"{item['taken_by']} accepted it (next hop {item['upstream']}).{queued}"
     elif item["disposition"] != "lost":
         yield from decided(item["decided_by"], item["at"], item["reply"])
     if item.get("callback_status"):
@@ -121,8 +121,8 @@ _TROUBLE = {
 
 _TOLD = {
     "protocol": "The rules of SMTP decided (protocol).",
-    "early_talker": "Decided by early_talker: the client spoke before it was greeted.",
-    "authentication": "Decided by authentication: no such user, or another password.",
+    "early_talker": "Decided by early_talker: the client talked before the greeting.",
+    "authentication": "Decided by authentication: unknown user or wrong password.",
 }
 
 
@@ -172,11 +172,11 @@ def _note(item: Item) -> Iterator[str]:
         yield f"Shadow mode: the verdict on <{item['address']}> would have been {item['status']} ({item['reason']})."
         return
     if item["event"] == "probe_dialogue":
-        yield f"The dialogue of the callback about <{item['address']}>, with its milliseconds:"
+        yield f"The dialogue of the callback about <{item['address']}>, with milliseconds:"
         yield from (f"  {line}" for line in item["conversation"].split("\n"))
         return
     if item["event"] == "authentication":
-        yield "What the modules found about who sent it:"
+        yield "The results of the sender checks:"
         yield from (f"  {each}" for each in item["results"].split("; "))
         return
     if item["event"] == "dnsbl_listed":
@@ -201,7 +201,7 @@ def _probe(item: Item) -> Iterator[str]:
     where = f"{item['exchanger']} [{item['ip']}]" if item["ip"] else item["exchanger"] or "no exchanger"
     yield f"A callback asked {where} about <{item['address']}>, which took {(item['ms'] or 0) / 1000:.1f} s: {result}."
     if item["text"]:
-        said = f"It answered {_STAGES.get(item['stage'], item['stage'])}" if item["code"] else "Found"
+        said = f"It replied {_STAGES.get(item['stage'], item['stage'])}" if item["code"] else "Found"
         yield f'{said}: "{item["text"]}"'
 
 
@@ -211,14 +211,14 @@ def _dialogue(item: Item) -> Iterator[str]:
         yield "The dialogue:"
         yield from (f"  {line}" for line in lines)
     else:
-        yield "The dialogue, with its milliseconds:"
+        yield "The dialogue, with milliseconds:"
         width = len(str(max(times)))
         yield from (f"  {at:>{width}} {line}" for at, line in zip(times, lines, strict=True))
 
 
 def _answers(item: Item) -> Iterator[str]:
     count, left = len(item["answers"]), f" {item['dropped']} more were not kept." if item["dropped"] else ""
-    yield f"Policy asked outside itself {count} time{'s' if count > 1 else ''} in phase {item['phase']}.{left}"
+    yield f"Policy sent {count} quer{'ies' if count > 1 else 'y'} in phase {item['phase']}.{left}"
     yield from (f"  {' '.join(map(str, each))}" for each in item["answers"])
 
 

@@ -169,7 +169,7 @@ def fileinto(frame: Frame, mailbox: str, *, copy: bool = False, create: bool = F
     """Relay the message with the name of the mailbox in a field (RFC 5228, 4.1).
 
     The option `fileinto_header` names the field; without it, `fileinto` is an error, because a proxy has no mailboxes.
-    If the message already has such fields, they are removed. `keep` beside it, and the implicit keep beside
+    If the message already has such fields, they are removed. `keep`, and the implicit keep after
     `fileinto :copy`, add a field with `INBOX`.
     """
     state = state_of(frame)

@@ -63,7 +63,7 @@ def second_rejection(name: str, span: Span, first: Span) -> Diagnostic:
 
 def rejected_too(name: str, span: Span, rejection: str) -> Diagnostic:
     """`keep` and `reject` in one run, which is not recommended (RFC 5429, 2.4)."""
-    return warning(f"{name} has no effect beside {rejection}: the message is rejected", span)
+    return warning(f"{name} has no effect together with {rejection}: the message is rejected", span)
 
 
 def edited_late(name: str, span: Span, delivery: str) -> Diagnostic:

@@ -94,10 +94,10 @@ KINDS: Mapping[str, Sequence[str]] = {
     "discard@example.com": ("was discarded", "data_phase1.siv:5"),
     "rcpt-refused@example.com": ('"550 5.1.1 no such user"', "The next hop decided: 127.0.0.1:"),
     "dot-refused@example.com": ("no viruses, please", "The next hop decided: 127.0.0.1:"),
-    "lost@example.com": ("No message came for <lost@example.com>",),
+    "lost@example.com": ("No message arrived for <lost@example.com>",),
     "many2@example.com": ("was deferred", "Decided by max_recipients_per_message."),
     "large@example.com": ('"MAIL FROM:<large@sender.test> SIZE=99999999" was refused', "max_message_size"),
-    "fine@example.com": ("was relayed", "took it", "Time: ", "as the message"),
+    "fine@example.com": ("was relayed", "accepted it", "Time: ", "as the message"),
 }
 """Whom or what is asked about, and the words of the answer."""
 
@@ -213,7 +213,7 @@ async def test_a_delivered_mail_names_the_route_that_took_it_and_its_queue_id(
     ringback = await opened(stage, tmp_path, state(tmp_path), routes)
     await mail(ringback, "taken@example.com")
     await mail(ringback, REFUSED_RECIPIENT)
-    place = f"127.0.0.1:{postfix.port} took it"
+    place = f"127.0.0.1:{postfix.port} accepted it"
     story = await told(ringback, "taken@example.com", ("was relayed", place, "Its queue id there is "))
     (queue_id,) = re.findall(r"Its queue id there is (\w+)\.", story)
     assert f"{queue_id}: " in postfix.log
@@ -277,7 +277,7 @@ async def test_answers_and_headers_are_kept_if_asked_for(stage: Stage, tmp_path:
     ringback = await opened(stage, tmp_path, *lines, upstream_port=upstream.port, **parts)
     await mail(ringback, "answers@example.com")
     words = (
-        "Policy asked outside itself 2 times in phase mailfrom.",
+        "Policy sent 2 queries in phase mailfrom.",
         "random 10 ",
         "dns mx ok.test",
         "mx.ok.test",

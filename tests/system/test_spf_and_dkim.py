@@ -65,7 +65,7 @@ async def test_what_a_sender_is_reaches_scripts_the_message_the_log_and_the_hist
             assert message["authentication"] == "spf=pass dkim=pass/a.test dkim=temperror/gone.test"
             assert other["authentication"] == "spf=neutral"
             story = await told(ringback, "m1@a.test", ["spf=pass", "dkim=pass", "dkim=temperror", "header.d=gone.test"])
-            assert "What the modules found about who sent it:" in story
+            assert "The results of the sender checks:" in story
             await _operated(state, tmp_path / "rules")
         finally:
             await asyncio.to_thread(ringback.stop)  # our servers answer its goodbyes

@@ -74,7 +74,7 @@ KINDS: Mapping[str, Sequence[str]] = {
     EARLY: (
         "The connection was refused",
         "554 5.5.0",
-        "Decided by early_talker: the client spoke before it was greeted.",
+        "Decided by early_talker: the client talked before the greeting.",
     ),
     UNWANTED: ("was refused", "554 5.7.1 spammer", "Decided by list bad."),
     "grey@example.com": ("was deferred", "451 4.7.1 Greylisted", "Decided by grey, a module."),
@@ -96,7 +96,7 @@ KINDS: Mapping[str, Sequence[str]] = {
     "throttled@example.com": ("was deferred", "450 4.7.1 too much of this", "The script decided: ", ".siv:9"),
     "tls@example.com": ("was refused", "530 5.7.0 Must issue a STARTTLS", "The script decided: ", ".siv:4"),
     "bob": ("authentication_failed: a client's password was wrong", 'user="bob"'),
-    "127.0.0.1": ('"AUTH" was refused', "535 5.7.8", "Decided by authentication: no such user, or another password."),
+    "127.0.0.1": ('"AUTH" was refused', "535 5.7.8", "Decided by authentication: unknown user or wrong password."),
 }
 """Whom or what is asked about, and the words of the answer."""
 

@@ -83,7 +83,7 @@ def test_a_message_is_found_by_all_its_names(tmp_path: Path, subject: str, *, ha
     write(kept, *mail_lines(A), session_line(A), *other, session_line(B, client="192.0.2.8", helo="other.test"))
     told = text(kept, subject)
     assert "was relayed" in told
-    assert "127.0.0.1:25 took it (next hop 127.0.0.1:25). Its queue id there is 4F2Q7z1Xy2z3." in told
+    assert "127.0.0.1:25 accepted it (next hop 127.0.0.1:25). Its queue id there is 4F2Q7z1Xy2z3." in told
     assert A in told
     if subject != "192.0.2.7":  # both sessions came from it
         assert B not in told
@@ -99,7 +99,7 @@ def test_a_refused_recipient_names_who_decided_and_the_reply(tmp_path: Path) -> 
     told = text(kept, "c@example.com")
     assert f"The script decided: {script}:2\n" in told
     assert '  ec_action 550 "no";' in told
-    assert 'The client heard at RCPT TO: "550 5.7.1 no"' in told
+    assert 'Reply to the client at RCPT TO: "550 5.7.1 no"' in told
     assert "d@example.com" not in told
     assert "it goes on, or the server was killed" in told
 
@@ -114,7 +114,7 @@ def test_a_callback_that_decided_long_ago_is_told(tmp_path: Path) -> None:
     write(kept, refusal_line(A, "c@example.com", decided_by="smtp_cbv", **called), first=1)
     told = text(kept, "c@example.com")
     assert "A callback asked mx.sender.test [192.0.2.25] about <a@sender.test>" in told
-    assert 'It answered to RCPT TO: "5.1.1 no a here"' in told
+    assert 'It replied to RCPT TO: "5.1.1 no a here"' in told
     assert 'The callback answered fail (unknown_user): "550 5.1.1 no a here"' in told
     assert "Decided by smtp_cbv, a module." in told
 
