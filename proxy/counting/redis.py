@@ -27,6 +27,8 @@ Arguments = tuple[str | bytes | int | float, ...]
 
 _SCANNED_TOGETHER = 1000
 
+_OF_PLACES = (ops.Lease, ops.Return, ops.Hold)
+
 _SCRIPTS: dict[type[Operation[Any]], tuple[str, Callable[[Any], Arguments]]] = {
     ops.Window: (
         lua.WINDOW,
@@ -130,21 +132,23 @@ class RedisCounting:
 
     def _command(self, operation: Operation[Any]) -> Command:
         prefix = self._prefix
+        known = _SCRIPTS.get(operation.__class__)
+        if known is not None:
+            script, arguments = known
+            given = arguments(operation)
+            if isinstance(operation, _OF_PLACES):
+                given = (f"{self._machine}/{operation.owner}", *given[1:])
+            return ("EVAL", script, 0, prefix, *given)
         if isinstance(operation, ops.Get):
             return ("GET", prefix + b"v:" + _room(operation.room) + b":" + operation.key)
         if isinstance(operation, ops.Put):
             key = prefix + b"v:" + _room(operation.room) + b":" + operation.key
             lives = ("PX", max(1, round(operation.lives * 1000))) if operation.lives else ()
             return ("SET", key, operation.value, *lives)
-        if isinstance(operation, ops.Take):
-            throttle = Throttle(operation.count, operation.seconds)
-            key = prefix + b"b:" + _room(operation.room) + f":{throttle}:".encode() + operation.key
-            return ("EVAL", TAKE, 1, key, operation.count, operation.seconds, operation.tokens)
-        script, arguments = _SCRIPTS[type(operation)]
-        given = arguments(operation)
-        if isinstance(operation, ops.Lease | ops.Return | ops.Hold):
-            given = (f"{self._machine}/{operation.owner}", *given[1:])
-        return ("EVAL", script, 0, prefix, *given)
+        taken = cast(ops.Take, operation)
+        throttle = Throttle(taken.count, taken.seconds)
+        key = prefix + b"b:" + _room(taken.room) + f":{throttle}:".encode() + taken.key
+        return ("EVAL", TAKE, 1, key, taken.count, taken.seconds, taken.tokens)
 
     # ------------------------------------------------------------ for operators
 
