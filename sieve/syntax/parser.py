@@ -86,22 +86,25 @@ class Parser(Values):
 
     def _script(self) -> None:
         gave_up = False
-        while self._token.kind is not TokenKind.END and not gave_up:
+        while not self._ends() and not gave_up:
             try:
                 self._item()
             except MistakeError as mistake:
                 gave_up = not self._go_on(mistake.diagnostic)
             else:
-                gave_up = self._token.kind is not TokenKind.END and self._has_too_many()
+                gave_up = not self._ends() and self._has_too_many()
         while self._open:
             if not self._cut and not gave_up:
                 self._report(errors.unclosed_block(self._span(self._open[-1].brace)))
             self._close_block()
         self._finish_chain()
 
+    def _ends(self) -> bool:
+        return self._token.kind is TokenKind.END
+
     def _go_on(self, mistake: Diagnostic) -> bool:
         """Report an error and find a place to continue; tell whether there is one."""
-        if self._cut and self._token.kind is TokenKind.END:
+        if self._cut and self._ends():
             return False
         self._report(mistake)
         if self._has_too_many():
