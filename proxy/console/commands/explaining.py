@@ -22,7 +22,7 @@ def commands(served: Served) -> list[Command]:
         Command(
             "explain",
             "Say which replies a client would get and what decides, from what is configured and "
-            "cached: no DNS, no probe, no change.", _Explain(served).run, arguments="[NAME=VALUE…]",
+            "cached: no DNS, no probe, no query, no change.", _Explain(served).run, arguments="[NAME=VALUE…]",
         )
     ]  # fmt: skip
 

@@ -1,7 +1,7 @@
 """`explain`: which replies a client would get, from the running configuration and the caches.
 
 It walks the commands of a session that does not exist: the same plan, limits, parsers and modules decide. It asks no
-DNS, no exchanger and no next hop; it takes no token, counts nothing, and logs nothing.
+DNS, no exchanger, no database and no next hop; it takes no token, counts nothing, and logs nothing.
 """
 
 from __future__ import annotations
