@@ -161,10 +161,10 @@ class FallingBack:
         await self._store.close()
 
     async def _do(self, side: Retry, real: Callable[[], Awaitable[T]], instead: Callable[[], Awaitable[T]]) -> T:
-        if not side.may_try(self._clock()):
+        began = self._clock()
+        if side.retry_at is not None and not side.may_try(began):
             self._in_memory += 1
             return await instead()
-        began = self._clock()
         try:
             answer = await real()
         except StoreUnavailable as error:

@@ -47,6 +47,7 @@ _CLOSE_SECONDS = 2.0
 
 T = TypeVar("T")
 
+_PUT = "INSERT OR REPLACE INTO entries (key, value, expires) VALUES (?, ?, ?)"
 _TAKE = """
 INSERT INTO buckets (key, tokens, at, expires, allowed) VALUES (?1, ?2 - ?3, ?4, ?4 + ?5, 1)
 ON CONFLICT (key) DO UPDATE SET
@@ -101,7 +102,6 @@ class SqliteStore:
         self._seen: tuple[_Connections, int] | None = None
         """The connection and the version of its data at the last look."""
         self._reads = Batches(self._read, name="sqlite reads", seconds=SECONDS)
-        self._writes = Batches(self._write, name="sqlite writes", seconds=SECONDS)
         self._changes: Batches[Sequence[Change], list[list[Row]]] = Batches(
             self._change_all, name="sqlite changes", seconds=SECONDS
         )
@@ -119,7 +119,7 @@ class SqliteStore:
 
     async def put(self, key: str, value: bytes, lives: float) -> None:
         """Store an entry for `lives` seconds; return when its batch is written."""
-        await self._writes.ask((encoded(key), value, self._clock() + lives))
+        await self._change(_PUT, (encoded(key), value, self._clock() + lives))
 
     async def delete(self, key: str) -> None:
         """Remove an entry."""
@@ -203,7 +203,6 @@ class SqliteStore:
     async def close(self) -> None:
         """Close the file, without waiting for a disk that hangs."""
         await self._reads.close()
-        await self._writes.close()
         await self._changes.close()
         await self._owner.cancel()
         connected, self._connected = self._connected, None
@@ -214,17 +213,12 @@ class SqliteStore:
     async def _read(self, reads: list[list[bytes]]) -> list[list[Stored | None]]:
         """Answer a batch of reads."""
         keys = [key for read in reads for key in read]
-        marks = ",".join("?" * len(keys))
-        rows = await self._ask(f"SELECT key, value, expires FROM entries WHERE key IN ({marks})", keys)  # noqa: S608 - question marks
+        few = 1 << (len(keys) - 1).bit_length()  # so that there are few different statements: each is prepared once
+        marks = ",".join("?" * few)
+        statement = f"SELECT key, value, expires FROM entries WHERE key IN ({marks})"  # noqa: S608 - question marks
+        rows = await self._ask(statement, [*keys, *[None] * (few - len(keys))])
         found = {key: Stored(value, expires) for key, value, expires in rows}
         return [[found.get(key) for key in read] for read in reads]
-
-    async def _write(self, entries: list[tuple[bytes, bytes, float]]) -> list[None]:
-        """Write a batch of entries, in order."""
-        marks = ",".join(["(?,?,?)"] * len(entries))
-        parameters = [each for entry in entries for each in entry]
-        await self._alone(f"INSERT OR REPLACE INTO entries (key, value, expires) VALUES {marks}", parameters)  # noqa: S608 - question marks
-        return [None] * len(entries)
 
     async def _change_all(self, requests: list[Sequence[Change]]) -> list[list[list[Row]] | StoreUnavailable]:
         """Make a batch of changes, with one trip to the thread and one transaction."""
