@@ -298,16 +298,20 @@ async def test_a_successor_that_cannot_serve_gives_back_and_the_old_keeper_goes_
     assert refusing.count("RCPT") == 2
 
 
-@pytest.mark.parametrize(("before", "after"), [(1, 2), (2, 1), (2, 3)])
-async def test_a_reload_may_change_the_number_of_workers(stage: Stage, before: int, after: int) -> None:
-    await stage.exchanger("refusing.test", script={Step.RCPT: NO_SUCH_USER})
-    ringback = await kept(stage, await stage.upstream(), count=before)
+@pytest.mark.parametrize(("before", "after"), [(1, 1), (1, 2), (2, 1), (2, 3)])
+async def test_a_reload_may_change_the_number_of_workers_and_keeps_what_was_found_out(
+    stage: Stage, before: int, after: int
+) -> None:
+    refusing = await stage.exchanger("refusing.test", script={Step.RCPT: NO_SUCH_USER})
+    ringback = await kept(stage, await stage.upstream(), count=before, store='"memory"')
     assert await refused(ringback, "nobody@refusing.test")
     text = ringback.configuration.read_text()
     ringback.configuration.write_text(text.replace(f"Workers = {before}", f"Workers = {after}"))
     reload(ringback)
     await ringback.logged("reloaded")
     await ringback.logged("worker_ended", before)
+    assert await refused(ringback, "nobody@refusing.test")
+    assert refusing.count("RCPT") == 1
     assert await refused(ringback, "other@refusing.test")
     running = after + (after > 1)
     await eventually(lambda: len(ringback.program.group()) == running + 2, "the old ones have ended")
