@@ -109,11 +109,7 @@ class ChildTask(Generic[T]):
         return self._stage
 
     def wait(self) -> T:
-        """Wait for the answer.
-
-        Raises:
-            Failed: the child gave no answer, or not in time.
-        """
+        """Wait for the answer. Raises: Failed: the child gave no answer, or not in time."""
         poll = select.poll()
         poll.register(self._pipe, select.POLLIN)
         while (left := self.deadline - time.monotonic()) > 0:

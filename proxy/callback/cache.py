@@ -63,7 +63,7 @@ class CallbackCache:
         self._facts: TTLCache[str, bool] = TTLCache(most, FACT_LOCAL_SECONDS, timer=self.now)
         self.memory = VerdictMemory(most, store.untouched, self._local_seconds)
         self.lookups = self.hits = 0
-        """Questions to memory for sessions, and answers, since they were last counted."""
+        """Look-ups in memory for sessions, and hits, since they were last counted."""
 
     @property
     def octets(self) -> int:

@@ -48,7 +48,7 @@ FACT_SECONDS: Mapping[str, float] = {
     "null_refused": NULL_REFUSED_SECONDS,
     "no_probe": NO_PROBE_SECONDS,
 }
-"""How long each fact about a domain is remembered at most."""
+"""The longest time for which each fact about a domain is remembered."""
 
 
 @dataclass(frozen=True, slots=True)

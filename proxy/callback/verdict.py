@@ -39,7 +39,7 @@ class CallbackVerdict:
     tls: bool = False
     """Whether the exchanger was asked over TLS."""
     catchall: bool = False
-    """Whether it accepts any recipient of the domain, as far as we tested that."""
+    """Whether it accepts any recipient of the domain, if we tested that."""
     null_refused: bool = False
     """Whether it refused the null sender, so that we gave another one."""
     listed: bool = False

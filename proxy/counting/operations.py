@@ -286,7 +286,7 @@ class Greylist(Operation[Seen], tag=13):
 
 
 class Delivered(Operation[int], tag=14):
-    """A client has delivered `change` messages more (0: look); answer how many in all, until `life` s without one."""
+    """A client has delivered `change` more messages (0: look). The answer is the total, kept for `life` s."""
 
     room: str
     client: bytes

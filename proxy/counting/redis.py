@@ -153,7 +153,7 @@ class RedisCounting:
     # ------------------------------------------------------------ for operators
 
     async def search(self, operation: Operation[A]) -> A:
-        """Show or forget: this looks at all keys.
+        """Show or forget entries. This reads all keys.
 
         Raises:
             StoreUnavailable: Redis does not answer.

@@ -170,7 +170,7 @@ class SharedCounting:
     # ------------------------------------------------------------ the store
 
     def _replied(self, operation: Operation[A], asked: asyncio.Future[A], reply: asyncio.Future[Any]) -> None:
-        """Answer, by this process's own count if the store has failed."""
+        """Answer; if the store has failed, from this process's own count."""
         if reply.cancelled():
             asked.cancel()
             return

@@ -13,8 +13,8 @@ _ADDRESS = re.compile(
     r"""(?:"(?:[^"\\]|\\.){1,320}"|(?<![^\s<>()\[\],;:"@])[^\s<>()\[\],;:"@]+)"""
     r"""@(?:\[[0-9A-Fa-f.:IPVipv]{2,64}\]|[^\s<>()\[\],;:"@/']{1,255})"""
 )
-"""A local part has 64 octets, but each may be an escape of five characters. A word is tried at its beginning only, or
-a long text would take the square of its length."""
+"""A local part has 64 octets, but each may be an escape of five characters. A match
+may only begin at the start of a word; otherwise a long text would take quadratic time."""
 
 _PATH = re.compile(
     r"""(\b(?:(?:MAIL|RCPT)\s+(?:FROM|TO)\s*:\s?|(?:VRFY|EXPN)\s+)<?)(?![~<>\s])([^\s<>]+(?:\s[^\s<>=]+(?=>))?)""",

@@ -33,7 +33,7 @@ def framed(content: bytes) -> bytes:
 
 
 class FrameReader:
-    """Finds the frames in octets as they arrive, however they are cut."""
+    """Finds the frames in octets as they arrive, however they are split."""
 
     __slots__ = ("_buffer",)
 

@@ -88,7 +88,7 @@ class SourceUri:
 
     @property
     def secrets(self) -> tuple[str, ...]:
-        """The texts in it that are never shown."""
+        """The parts of it that are never shown."""
         return tuple(self.fields[name] for name in _SECRETS if self.fields.get(name))
 
     def __str__(self) -> str:

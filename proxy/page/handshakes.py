@@ -63,7 +63,7 @@ class _Beginning(asyncio.Protocol):
     def __init__(self, handshakes: Handshakes) -> None:
         self._handshakes = handshakes
         self.early = bytearray()
-        """What came together with the end of the handshake: at most what was read at once."""
+        """Data that came together with the end of the handshake: at most one read."""
         self.is_over = False
 
     def connection_made(self, transport: Any) -> None:

@@ -9,7 +9,7 @@ from proxy.mail.session import Session
 from proxy.options.inbound import InboundOptions
 
 LONGEST_CHECK = 10.0
-"""Seconds that a health check takes at most."""
+"""The longest duration of a health check, in seconds."""
 
 
 def is_health_check(session: Session, own_options: InboundOptions, reason: str) -> bool:

@@ -181,7 +181,7 @@ def _ends(
 def _own_end(
     transaction: Transaction, recipient: Recipient, answer: Reply | None, about: Fields, upstream: str
 ) -> Fields:
-    """Return the end of a recipient whose fate is not the message's, without its name."""
+    """Return the rest of the event of a recipient whose outcome differs from the message's."""
     if recipient.refusal is not None:
         fate = _fate(transaction, recipient.refusal, upstream)
     else:

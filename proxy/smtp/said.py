@@ -16,9 +16,8 @@ from proxy.smtp.connection import MOST_SAID, Connection
 log = get_logger()
 
 CLIENT, SERVER = b"\1", b"\2"
-"""What begins a client's line and our reply in what was said, before the milliseconds and \\3.
-
-A reply without milliseconds was sent when the line before it was read."""
+"""Marks at the start of a client's line and of our reply, before the milliseconds and \\3. A reply
+without milliseconds was sent when the line before it was read."""
 
 _TIME = re.compile(rb"^[\1\2](\d+)\x03", re.MULTILINE)
 _STAMP = re.compile(rb"([\1\2])(?:(\d+)\x03)?")

@@ -190,7 +190,7 @@ class SqliteStore:
             pass
 
     async def look(self) -> None:
-        """See whether another process has written to the file since the last look, or may have."""
+        """Tell whether another process has, or may have, written to the file since the last check."""
         before = self._steady()
         self._note(await self._using(_version), before)
 

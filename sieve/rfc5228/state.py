@@ -92,7 +92,7 @@ def finish(frame: Frame) -> None:
 
 
 def _settle_headers(frame: Frame, state: StandardState) -> None:
-    """Take back changes after the last delivery. If deliveries differ, all get the last header section: it is one."""
+    """Undo changes after the last delivery. If deliveries differ, all get the last header section."""
     keeps_at_end = not state.cancelled and not state.kept
     if len(state.delivered) == 1 and not keeps_at_end and frame.host.edits.mark() != state.delivered[0]:
         frame.host.edits.go_back(state.delivered[0])

@@ -113,7 +113,7 @@ class Parser(Values):
         return True
 
     def _has_too_many(self) -> bool:
-        """Report that there are too many errors to go on, if that is so."""
+        """Report if there are too many errors to continue."""
         if len(self._diagnostics) < MOST_MISTAKES:
             return False
         self._report(errors.too_many_mistakes(self._span(self._token)))
@@ -345,5 +345,5 @@ class Parser(Values):
 
 
 def parse(source: Source, resolve: macros.Resolve = macros.no_macro) -> tuple[nodes.Block, list[Diagnostic]]:
-    """Return the syntax tree of a script, as far as it could be read, and the errors of its form."""
+    """Return the syntax tree of a script, as far as it could be read, and its syntax errors."""
     return Parser(source, resolve).run()

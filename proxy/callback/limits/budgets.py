@@ -40,7 +40,7 @@ class Budgets:
 
     per_domain: Throttle
     per_exchanger: Throttle
-    """For an exchanger's network, so for all addresses in it together."""
+    """For an exchanger's network, that is, for all of its addresses together."""
     unknown_users: Throttle
     """Unknown users reported by an exchanger. Too many look like address harvesting."""
     per_client: Throttle

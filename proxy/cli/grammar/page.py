@@ -31,7 +31,7 @@ _JSON = """\
 ## JSON
 
 `proxy/cli/schema.json` is one JSON Schema for the output of all commands that have `--json`. Its `$defs` have one
-entry for each command. Fields may be added; those that are there keep their names and types.
+entry for each command. Fields may be added; existing fields keep their names and types.
 
 | command | prints |
 |---|---|

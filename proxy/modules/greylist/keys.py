@@ -28,7 +28,8 @@ _TOKEN = re.compile(r"(?<![a-z0-9])(?=[a-z0-9]*[0-9])[a-f0-9]{8,}(?![a-z0-9])")
 """A hexadecimal number, such as a part of a message id."""
 
 _DASHED = re.compile(r"(?<![a-z0-9])[a-f0-9]{4,}(?:-[a-f0-9]{4,})+(?![a-z0-9])")
-"""Several of them, such as a UUID. Code looks for a digit afterwards: a look-ahead here would take quadratic time."""
+"""Several hexadecimal numbers, such as a UUID. Code looks for a digit afterwards: a
+look-ahead here would take quadratic time."""
 
 _DIGITS = re.compile(r"[0-9]+")
 
