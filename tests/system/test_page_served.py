@@ -154,7 +154,7 @@ async def test_without_a_listener_there_is_no_page_and_the_command_says_what_to_
     assert "set Web_Listener" in await eventually_answered(asked, "the console answers")
     status, _, complaint = await asyncio.to_thread(ended, "page", "-c", ringback.configuration)
     assert (status, "set Web_Listener" in complaint) == (69, True)
-    assert "no role" in await refused(state, "page everything")
+    assert "is not a role" in await refused(state, "page everything")
     assert await said(state, "help page")
 
 
