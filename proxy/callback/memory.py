@@ -213,7 +213,7 @@ class VerdictMemory:
         return held.answer(now) if held is not None and now < held.expires and now < held.until else None
 
     def put(self, key: str, held: Packed) -> None:
-        """Remember a verdict, and forget others if that is too much."""
+        """Remember a verdict, and forget others if memory is full."""
         self.drop(key)
         packed = self._young[key] = pack(held)
         self._octets += _cost(key, packed)

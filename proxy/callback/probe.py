@@ -310,7 +310,7 @@ class _Visit:
         return self._manner.classifier.is_about_null_sender(rcpt, self._said)
 
     def _mail_refused(self, mail: Reply) -> tuple[CallbackVerdict, bool]:
-        """Judge a refused MAIL FROM: it is about us and says nothing about the address."""
+        """Judge a refused MAIL FROM: it is about us, not about the address."""
         judgement = self._manner.classifier.sender(mail)
         null = not self._question.sender
         if judgement == (Status.ERROR, "mail_refused") and null:

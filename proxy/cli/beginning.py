@@ -104,7 +104,7 @@ def _of_flag(question: Question, text: str) -> tuple[str, ...]:
 
 
 def _asked(question: Question, default: str) -> tuple[str, ...]:
-    """Ask until the answer is valid. Nothing is the default, as is the end of input."""
+    """Ask until the answer is valid. An empty answer, or the end of input, means the default."""
     while True:
         shown = f"{question.text} [{shorten(default, 60)}]: " if default else f"{question.text}: "
         sys.stderr.write(exits.harmless(shown))  # the answer is on the same line

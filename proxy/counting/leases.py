@@ -14,7 +14,7 @@ ALIVE_SECONDS = 5.0
 """A process that is silent for longer loses its places, unless it is known to live."""
 
 ALONE = ""
-"""The owner in a process that counts for itself alone. It never has to say that it lives."""
+"""The owner in a process that counts for itself alone. It never has to report that it is alive."""
 
 LeaseState = tuple[str, list[tuple[bytes, int]]]
 """An owner, and each key with its places."""

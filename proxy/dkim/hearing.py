@@ -20,7 +20,7 @@ async def claimed(message: Message, inline: int, read: Callable[[Sequence[Field]
 
 
 class HeardMessage(Generic[C]):
-    """What a validator keeps of one message while it arrives: what the header section claims, and the body's hashes."""
+    """What a validator keeps of one message while it arrives: the header section's claims, and the body's hashes."""
 
     __slots__ = ("claims", "hashes")
 

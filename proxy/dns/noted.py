@@ -19,7 +19,7 @@ def noting(note: Note | None) -> None:
 
 
 def tell(record_type: str, name: str, server: str | None, status: str, records: Sequence[Value] = ()) -> None:
-    """Let the current task's note have an answer, also a remembered one."""
+    """Add an answer, even a cached one, to the current task's notes."""
     note = _NOTE.get()
     if note is not None:
         note("dns", record_type.lower(), name, server, status, *map(_text, records))

@@ -50,7 +50,7 @@ class Receiver:
         """Nothing is opened before `start`."""
         self._settings = settings
         self.reading: Reading | None = None
-        """What reads from the processes, once it is made: it needs `take`."""
+        """The reader of the processes' frames, which needs `take` and so is created later."""
         self._writer: Writer | None = None
         self._loop = asyncio.get_running_loop()
         self._source, self._numbers = int.from_bytes(secrets.token_bytes(NUMBER - 1)), count(1)

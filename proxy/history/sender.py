@@ -216,7 +216,7 @@ class Sender:
                 self._hear()
 
     def _gathers(self) -> float:
-        """Return for how long lines are gathered before any is sent, in seconds."""
+        """Return how many seconds lines are collected before they are sent."""
         return 0.0 if self._closing else max(0.0, self._sent + GATHER_SECONDS - time.monotonic())
 
     def _patience(self) -> float | None:

@@ -223,7 +223,7 @@ class KeptCounting:
             return  # no caller waits for it
 
     def _welcomed(self) -> None:
-        """Say which places this worker has, then send what waits for an answer, maybe again."""
+        """Report which places this worker has, then send (or send again) the requests that wait for an answer."""
         self._silent = False
         told = [each for each in self._told if not isinstance(each[0].operation, _OF_PLACES)]
         self._told.clear()  # `Hold` has the changes of places that were told

@@ -224,7 +224,7 @@ def _parameters(raw: bytes, *, strict: bool) -> dict[str, str | None]:
 
 
 def mailbox_of(text: str) -> Path | None:
-    """Parse an address with a domain by SMTP's grammar; None if it is invalid: nothing else may be said to a server."""
+    """Parse an address with a domain by SMTP's grammar; None if it is invalid, because a server must not get it."""
     try:
         path = path_of(text)
     except (BadPath, BadParameter, UnicodeEncodeError):

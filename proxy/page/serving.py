@@ -148,7 +148,7 @@ class Page:
         return self._handler() if handshakes is None else handshakes.protocol()
 
     def _handler(self) -> Any:
-        """Return what speaks HTTP with a connection, for as long as one may live."""
+        """Return the HTTP protocol for a connection, with its time limit."""
         assert self._runner is not None  # noqa: S101 — a programmer's mistake
         assert self._runner.server is not None  # noqa: S101 — as above
         made = self._runner.server()

@@ -58,7 +58,7 @@ def reopen_logs(children: Iterable[Child]) -> None:
 
 
 def usual_format() -> str:
-    """Return the format that fits standard error: a terminal, the journal, or what a program reads."""
+    """Return the format that fits standard error: for a terminal, the journal, or a program."""
     if is_journal(STDERR, os.environ.get("JOURNAL_STREAM")) and Path(SOCKET).exists():  # a container may lack it
         return "journald"
     return "console" if os.isatty(STDERR) else "json"

@@ -66,7 +66,7 @@ DRAIN_SECONDS = 20.0
 """Seconds for sessions to finish their command when Ringback stops. Clients that stall in a message are cut."""
 
 DRAIN_GRACE = 5.0
-"""Seconds after the longest wait for the next hop until a session that has not ended is cut."""
+"""Seconds after the longest wait for the next hop until a session that has not ended is closed."""
 
 
 class Tenured(Protocol):

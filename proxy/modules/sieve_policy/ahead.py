@@ -39,7 +39,7 @@ Answers: TypeAlias = dict[Any, asyncio.Future[Any]]
 """The answers by question; those about a greylist by its room and key."""
 
 Begun: TypeAlias = tuple[Answers, float]
-"""The answers to questions that were asked ahead, and until when they are good."""
+"""The answers to questions that were asked ahead, and until when they are valid."""
 
 Ask: TypeAlias = Callable[[Session], "Operation[Any] | None"]
 """Makes the question for a session; None if that session does not need it."""

@@ -34,7 +34,7 @@ GATHER_SECONDS = 0.1
 
 
 class _Gathered:
-    """What waits to be sent to one viewer. Any thread may put."""
+    """Lines that wait to be sent to one viewer. Any thread may add to it."""
 
     def __init__(self) -> None:
         self._loop = asyncio.get_running_loop()
