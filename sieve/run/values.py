@@ -60,6 +60,7 @@ class ScriptError(Exception):
 
 
 _NUMBER = re.compile(r"[ \t]*([-+]?[0-9]+(?:\.[0-9]*)?|[-+]?\.[0-9]+)[ \t]*\Z")
+_NUMBERS = (int, float)
 _LONGEST_NUMBER = 320
 _FEW = 20
 """Digits of a number that is read without a pattern."""
@@ -106,9 +107,8 @@ def as_number(value: Value) -> float:
     Raises:
         ScriptError: the text is not a number.
     """
-    kind = value.__class__
-    if kind is int or kind is float:
-        return value  # type: ignore[return-value]  # mypy does not see it
+    if value.__class__ is not str and isinstance(value, _NUMBERS):
+        return value
     text = as_text(value)
     if not text:
         return 0
