@@ -94,10 +94,9 @@ class UpstreamRelay:
         together = [waiting[0]]
         if pool.lmtp and not self._session.tells_of_each:
             return together
-        told, same, own = self._promises.told, waiting[0].domain, waiting[0].gateway
+        told, way = self._promises.told, (waiting[0].domain, waiting[0].gateway)
         for path in waiting[1:]:
-            is_alike = path.domain == same and path.gateway == own
-            if path.raw in told or not (is_alike or self._pool_for(path) is pool):
+            if path.raw in told or ((path.domain, path.gateway) != way and self._pool_for(path) is not pool):
                 break
             together.append(path)
         return together
@@ -107,8 +106,7 @@ class UpstreamRelay:
 
         A lost connection is replaced once.
         """
-        passage = self._passage
-        added = passage.stage is ENVELOPE
+        passage, added = self._passage, self._passage.stage is ENVELOPE
         try:
             try:
                 answers = await (self._add(passage.connection, paths) if added else self._open(pool, paths))

@@ -5,6 +5,7 @@ Calls stand for time. The policy, the next hop and the client do at once what th
 
 from __future__ import annotations
 
+import asyncio
 import io
 import json
 from collections.abc import AsyncIterator, Awaitable, Callable
@@ -14,10 +15,12 @@ import pytest
 import structlog
 
 from proxy.base import log_output
+from proxy.smtp import reception
+from sieve.phases import Need, Phase
 from tests.support.conversation import Conversation
 from tests.support.exchanger import Exchanger, Step, says
 from tests.support.turns import longest_turn
-from tests.support.worker import ALICE, BOB, LETTER, serving
+from tests.support.worker import ALICE, BOB, LETTER, Rule, serving
 
 MANY = 400
 MOST_CALLS = MANY
@@ -131,3 +134,19 @@ async def test_one_more_recipient_costs_few_calls(name: str, most: int) -> None:
             await client.quit()
             await stage.ended()
         assert costs[3] - costs[2] <= 10 * most, (costs[3] - costs[2]) / 10
+
+
+async def test_policy_that_judges_each_of_many_recipients_lets_others_go_on(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(reception, "SLICE_SECONDS", 0.0)
+    rule = Rule(Phase.EACH_RCPT, reads=Need.HEADERS)
+    async with logged(), Exchanger() as upstream, serving(upstream, rule) as stage:
+        client = await stage.greeted()
+        await client.pipeline(f"MAIL FROM:<{ALICE}> PRDR", *(f"RCPT TO:<u{each}@example.com>" for each in range(50)))
+        turns = 0
+        assert (await client.ask("DATA")).startswith("354")
+        await client.send_raw(LETTER + b".\r\n")
+        while rule.asked < 50:
+            turns += 1
+            await asyncio.sleep(0)
+        assert turns >= 49
+        assert (await client.reply()).startswith("353")
