@@ -182,9 +182,7 @@ def sieve_function(
     def declare(run: Callable[..., Any]) -> SieveFunction:
         own_name = name or run.__name__
         return SieveFunction(
-            name=own_name,
-            run=run,
-            **_of_signature(own_name, run, choices),
+            **_of_python(own_name, run, choices),
             phases=(manual.FUNCTIONS.get(own_name) if dialect == "sieve++" else None) or _phases(needs),
             needs=needs,
             effect=effect,
@@ -203,14 +201,13 @@ def sieve_function(
             transparent=transparent,
             module=module,
             extension=extension,
-            documentation=inspect.cleandoc(run.__doc__ or ""),
         )
 
     return declare
 
 
-def _of_signature(name: str, run: Callable[..., Any], choices: Mapping[str, tuple[str, ...]]) -> dict[str, Any]:
-    """Return the fields of a `SieveFunction` that the Python function's signature tells."""
+def _of_python(name: str, run: Callable[..., Any], choices: Mapping[str, tuple[str, ...]]) -> dict[str, Any]:
+    """Return the fields of a `SieveFunction` that follow from the Python function itself."""
     signature = inspect.signature(run)
     annotation = str(signature.return_annotation)
     may_wait = annotation.startswith(_SOON)
@@ -223,6 +220,9 @@ def _of_signature(name: str, run: Callable[..., Any], choices: Mapping[str, tupl
         if parameter.annotation != "AddressPart"
     }
     return {
+        "name": name,
+        "run": run,
+        "documentation": inspect.cleandoc(run.__doc__ or ""),
         "waits": inspect.iscoroutinefunction(run) or may_wait,
         "takes_frame": "frame" in signature.parameters,
         "result": _RESULTS.get(returned, Result.VALUE),

@@ -20,7 +20,8 @@ from proxy.callback.observer import NOBODY, Observer
 from proxy.callback.question import NoCandidate
 from proxy.callback.recent import RecentNames
 from proxy.callback.verdict import CallbackVerdict, Status
-from proxy.dns.resolver import UNREADABLE, DnsUnavailable, Exchanger, NoSuchDomain, Resolver, has_ipv4_route
+from proxy.dns.resolver import UNREADABLE, DnsUnavailable, Exchanger, NoSuchDomain, Resolver
+from proxy.dns.route import has_ipv4_route
 
 MOST_HOSTS = 3
 MOST_ADDRESSES = 5

@@ -10,8 +10,6 @@ from __future__ import annotations
 
 import asyncio
 import re
-import socket
-import time
 from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import dataclass
@@ -29,6 +27,7 @@ from config.base.ip import read_address
 from proxy.dns import stub
 from proxy.dns.answers import MOST_RECORDS, Value
 from proxy.dns.noted import tell
+from proxy.dns.route import has_ipv4_route
 from proxy.dns.stub import PORT, Nameserver, StubAnswer
 from proxy.metrics.book import BOOK, observe
 from proxy.metrics.metric import OTHER
@@ -304,31 +303,6 @@ def _system_servers() -> Sequence[Nameserver]:
                 with suppress(ValueError):
                     servers.append(_nameserver(words[1]))
     return servers or [Nameserver("127.0.0.1")]
-
-
-def has_ipv4_route() -> bool:
-    """Whether this machine has, or had a second ago, a route to a public IPv4 address; no packet is sent."""
-    now = time.monotonic()
-    if now >= _Route.until:
-        _Route.exists, _Route.until = _looked_up_route(), now + _ROUTE_SECONDS
-    return _Route.exists
-
-
-class _Route:
-    """What was found last: each probe needs it twice."""
-
-    exists, until = True, 0.0
-
-
-_ROUTE_SECONDS = 1.0
-
-
-def _looked_up_route() -> bool:
-    try:
-        with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as sock:
-            return sock.connect_ex(("198.41.0.4", PORT)) == 0  # a.root-servers.net; a UDP connect sends no packet
-    except OSError:
-        return True  # out of descriptors: that says nothing about routes
 
 
 # ---------------------------------------------------------------- answers

@@ -187,13 +187,12 @@ class Transaction(AiosmtpdEnvelope):
         """The client accepts a reply for each recipient after the dot (draft-hall-prdr)."""
         self.is_binary = False
         """The message may hold any octets, as MAIL said."""
-        self.refused_recipients = 0
+        self.refused_recipients = self.size = 0
         self.message: Message | None = None
         self.copies: list[Path] = []
         """Forward-paths added by policy."""
         self.letters: list[Letter] = []
         """Messages created by policy, sent when the message is accepted."""
-        self.size = 0
         self.context: dict[str, str] = {}
         self.phases: list[tuple[Phase, float, float, float]] = []
         """Phases in which policy was asked: the seconds of each, and of callbacks and DNS until its end."""

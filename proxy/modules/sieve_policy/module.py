@@ -12,7 +12,7 @@ from functools import partial
 from typing import Any, cast
 
 from config.base.sources import read_source
-from config.diagnostics import Diagnostic, Severity, Source, Span
+from config.diagnostics import Diagnostic, Source, Span
 from config.schema.specs import ModuleSpec
 from config.settings import ModuleSettings
 from proxy.base.log import get_logger
@@ -30,6 +30,7 @@ from proxy.modules.sieve_policy.answers import RecordingHost
 from proxy.modules.sieve_policy.dry import DryHost
 from proxy.modules.sieve_policy.duplicates import Tracking
 from proxy.modules.sieve_policy.effects import send_letters, settle_letters
+from proxy.modules.sieve_policy.errors import cannot_read, never_reached, no_field_name, reads_a_file
 from proxy.modules.sieve_policy.host import SessionHost, counters_of
 from proxy.modules.sieve_policy.options import SPEC, SieveOptions, option_name
 from proxy.smtp.ports import OutboxUnavailable
@@ -389,26 +390,4 @@ def _of_includes(script: Script, is_from_console: bool) -> list[Diagnostic]:  # 
         return []
     if not is_from_console:
         return list(failing_inclusions(script))
-    hint = "write the text into the script, or set it in the file and reload"
-    return [Diagnostic(f"{script.name} includes a file, and a script from the console may not", script.span, hint)]
-
-
-def never_reached(before: Sequence[Script], script: Script, option: str) -> list[Diagnostic]:
-    """Warn about actions of a phase's second script that keep mail, if the first script always ends the phase."""
-    if not any(each.ends_phase for each in before):
-        return []
-    hint = f"end the script of {option} with stop, or with no action, for mail that this script should judge"
-    return [
-        Diagnostic(f"{name} never runs: the script of {option} always ends the phase", span, hint, Severity.WARNING)
-        for name, span in script.keeping
-    ]
-
-
-def no_field_name(name: str, origin: Span) -> Diagnostic:
-    """Report a `fileinto_header` that no field can have."""
-    return Diagnostic(f"`{name}` is no name of a header field", origin, hint="write X-Sieve-Fileinto, for example")
-
-
-def cannot_read(error: OSError, origin: Span) -> Diagnostic:
-    """Report a script that cannot be read, at the place that names it."""
-    return Diagnostic(f"cannot read the script: {error.strerror}", origin, hint="a relative path starts from this file")
+    return [reads_a_file(script)]

@@ -138,7 +138,7 @@ async def test_a_query_that_hangs_is_ended_at_the_server(
 ) -> None:
     driver = database.partition(":")[0]
     sources = made(database, timeout=1.0, connections=1)
-    with pytest.raises(DatasourceError, match="no result within 1 seconds"):
+    with pytest.raises(DatasourceError, match=r"no result within (1|0\.9[0-9]*) seconds"):
         await sources.rows("d", HANGS[driver])
     with pytest.raises(DatasourceError, match="not asked, because it failed a moment ago"):
         await sources.rows("d", "select 1")
@@ -181,7 +181,7 @@ async def test_a_server_that_says_nothing_costs_the_deadline_and_stops_nobody(
     silent = Silent()
     try:
         sources = made(uri.format(port=silent.port), timeout=1.0)
-        with pytest.raises(DatasourceError, match="no result within 1 seconds"):
+        with pytest.raises(DatasourceError, match=r"no result within (1|0\.9[0-9]*) seconds"):
             await sources.rows("d", "GET x" if "redis" in uri else "/dc=x" if "ldap" in uri else "select 1")
         await sources.close()
     finally:
@@ -314,7 +314,7 @@ async def test_a_reply_of_redis_is_bounded(redis: RedisServer, made: Make, beat:
         await sources.rows("d", "LRANGE big 0 -1")
     assert len((await sources.rows("d", "LRANGE big 0 999")).rows) == 100
     assert beat() > 2
-    with pytest.raises(DatasourceError, match="no result within 1 seconds"):
+    with pytest.raises(DatasourceError, match=r"no result within (1|0\.9[0-9]*) seconds"):
         await made(f"redis://127.0.0.1:{redis.port}/4", timeout=1.0).rows("d", "BLPOP never 0")
 
 
