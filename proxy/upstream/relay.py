@@ -216,7 +216,7 @@ class UpstreamRelay:
         raise RelayFailed(worst)
 
     def _broke(self, connection: PooledConnection) -> None:
-        """Drop a connection that broke after replies that count. Raises Lost if the transaction was aborted meanwhile."""
+        """Drop a connection that broke after replies that count. Raises Lost if the transaction ended meanwhile."""
         passage = self._passage
         if passage.connection is not connection or passage.stage not in HOLDING:
             raise Lost(used=False)
