@@ -17,8 +17,8 @@ class PageOptions(Options):
 
     web_listener: tuple[PageListenerValue, ...] = option(
         (),
-        doc="Addresses, such as `127.0.0.1:9026`, of the page that shows what the server does. `ringback page` prints "
-        "a link to log in. Beyond loopback it needs Web_TLS_Certificate and Web_Password_File. Default: none.",
+        doc="Addresses, such as `127.0.0.1:9026`, of the web page that shows what the server does. `ringback page` "
+        "prints a link to log in. Beyond loopback it needs Web_TLS_Certificate and Web_Password_File. Default: none.",
         scopes=(),
     )
     web_hosts: tuple[HostText, ...] = option(
