@@ -64,16 +64,21 @@ class Waiting:
         asking.task.add_done_callback(self._landed if asking.client == self._asker.client else self._others_landed)
 
     def _others_landed(self, probe: asyncio.Task[CallbackVerdict]) -> None:
-        if self._told is not None and not probe.cancelled() and probe.result().reason == "client_throttled":
+        if self._told is not None and _verdict_of(probe).reason == "client_throttled":
             self._join()
         else:
             self._landed(probe)
 
     def _landed(self, probe: asyncio.Task[CallbackVerdict]) -> None:
-        self._tell(PENDING if probe.cancelled() else probe.result())
+        self._tell(_verdict_of(probe))
 
     def _tell(self, verdict: CallbackVerdict) -> None:
         told = self._told
         if told is not None:
             self.leave()
             told(verdict)
+
+
+def _verdict_of(probe: asyncio.Task[CallbackVerdict]) -> CallbackVerdict:
+    """Return what a probe found; its owner logs its failure."""
+    return PENDING if probe.cancelled() or probe.exception() is not None else probe.result()

@@ -397,3 +397,15 @@ async def test_closing_ends_the_probes_in_flight() -> None:
         await exchanger.until(lambda: not exchanger.open_dialogues, "the conversation is cut")
         assert (await asking).reason == "pending"
         assert verifier._in_flight == {}
+
+
+async def test_who_waits_for_a_probe_that_fails_by_our_fault_hears_pending_at_once() -> None:
+    def fails(*_: object) -> None:
+        raise ZeroDivisionError
+
+    async with Exchanger() as exchanger, verifying(exchanger, wait=600) as verifier:
+        verifier.finding = fails
+        with capture_logs() as logs:
+            mine, others = await asyncio.gather(verifier.verify(ALICE), verifier.verify(ALICE, client="192.0.2.0/24"))
+        assert (mine.reason, others.reason) == ("pending", "pending")
+        assert [each["event"] for each in logs if each["log_level"] == "error"] == ["task_failed"]
