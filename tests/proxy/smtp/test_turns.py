@@ -15,7 +15,7 @@ import pytest
 import structlog
 
 from proxy.base import log_output
-from proxy.smtp import reception
+from proxy.smtp import dialogue, reception
 from sieve.phases import Need, Phase
 from tests.support.conversation import Conversation
 from tests.support.exchanger import Exchanger, Step, says
@@ -150,3 +150,36 @@ async def test_policy_that_judges_each_of_many_recipients_lets_others_go_on(monk
             await asyncio.sleep(0)
         assert turns >= 49
         assert (await client.reply()).startswith("353")
+
+
+KINDS: dict[str, Callable[[int], str]] = {
+    "the same": lambda _: "RCPT TO:<u@example.com>",
+    "two in turn": lambda at: f"RCPT TO:<u{at % 2}@example.com>",
+    "mixed case": lambda at: f"rCpT tO:<u{at}@example.com>",
+    "refused by us": lambda at: f"RCPT TO:<u{at // 4}@{'elsewhere.invalid' if at % 4 else 'example.com'}>",
+    "sixty, again and again": lambda at: f"RCPT TO:<u{at % 60}@example.com>",
+    "with parameters": lambda at: f"RCPT TO:<u{at}@example.com> NOTIFY=NEVER",
+    "long": lambda at: f"RCPT TO:<{'@relay.test,' * 30}@relay.test:u{at}@example.com>",
+    "between junk": lambda at: "RCPT TO:<u@example.com>" if at % 2 else "RCPT " + "x" * 1900,
+}
+
+
+@pytest.mark.parametrize("line", KINDS.values(), ids=KINDS)
+async def test_however_recipients_are_pipelined_each_costs_the_same(
+    line: Callable[[int], str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(dialogue, "MOST_ERRORS", 10_000)
+
+    async def cost(count: int) -> int:
+        client = await stage.greeted()
+        lines = [line(each) for each in range(count)]
+        with longest_turn() as longest:
+            await client.send(f"MAIL FROM:<{ALICE}>", *lines, "RSET", "QUIT")
+            await client.rest()
+            await stage.ended()
+        return longest.total
+
+    async with logged(), Exchanger() as upstream, serving(upstream) as stage:
+        await cost(20)
+        few, many = await cost(100), await cost(400)
+    assert many <= 4.4 * few, (few, many)
