@@ -26,7 +26,7 @@ CHARTED = (KEPT, NEW, LARGE_KEPT)
 REFERENCES = ("postfix", "driven-postfix")
 DRIVEN_PAIRS = {
     "STARTTLS, 4 KiB, 20 sessions, by our driver, whole handshakes": (TLS_KEPT, TLS_NEW),
-    "200 client addresses, told to the sink by XCLIENT or XFORWARD, 4 KiB, 20 sessions, by our driver": (
+    "200 client addresses, passed to the sink with XCLIENT or XFORWARD, 4 KiB, 20 sessions, by our driver": (
         CROWD_KEPT,
         CROWD_NEW,
     ),
