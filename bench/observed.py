@@ -199,7 +199,7 @@ class Found:
         rows += [
             (f"full load, {FULL} / {NEITHER}; at least {LEAST_SHARE}", f"{self.share:.3f}"),
             (
-                f"full load for {SUSTAINED_SECONDS:.0f} s: accepted mail missing from the history, share; at most {MOST_SHED}",
+                f"full load for {SUSTAINED_SECONDS:.0f} s: share of accepted mail without rows; at most {MOST_SHED}",
                 f"{self.shed:.3f}",
             ),
             ("refusals meanwhile, and those in the history", f"{self.refused}, {self.refused_kept}"),
