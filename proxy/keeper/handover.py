@@ -94,28 +94,31 @@ class Predecessor:
         await self._owner.wait(HANDOVER_SECONDS)
 
     def close(self) -> None:
-        """Close the connection after everything was sent."""
-        self._leaving = True
+        """Close the connection after everything was sent, and tell nothing more."""
+        self._leaving = self._gone = True
         self.link.close()
 
     async def _tell(self) -> None:
         """Tell the verdicts while questions are still answered, then the rest at one moment."""
         link, verifier = self.link, self._verifier
         for message in self._verdicts(verifier) if verifier is not None else ():
-            if self._gone:
-                return
-            link.send(message)
-            await asyncio.sleep(0)  # it leaves, and others have their turn
-            await link.drained()
+            if not await self._sent(message):
+                return  # the doors stay open
         self._shut()
         for message in self._state(verifier) if verifier is not None else ():
             link.send(message)
         for tables in tables_of(self._counting, self._alone):  # nothing is counted any more
-            link.send(Counts(tables))
-            await asyncio.sleep(0)
-            await link.drained()
+            if not await self._sent(Counts(tables)):
+                return  # here, it is counted again
         link.send(HandedOver())
         log.info("keeper_handed_over", probes=len(verifier.in_flight) if verifier is not None else 0)
+
+    async def _sent(self, message: ToSuccessor) -> bool:
+        """Send a message, and give others their turn. Return whether the successor is still there after that."""
+        self.link.send(message)
+        await asyncio.sleep(0)  # it leaves
+        await self.link.drained()
+        return not self._gone
 
     @staticmethod
     def _verdicts(verifier: CallbackVerifier) -> Iterator[ToSuccessor]:
@@ -143,7 +146,7 @@ class Predecessor:
         self.link.send(Found(Asked.of(question), client, Told.of(verdict), held))
 
     def _lost(self, _link: Link[Ask]) -> None:
-        if self._verifier is not None:
+        if self._verifier is not None and self._verifier.finding == self._found:  # another successor's may follow
             self._verifier.finding = None
         self._gone = True
         if not self._leaving:

@@ -11,8 +11,10 @@ from proxy.options.inbound import InboundOptions
 _HEADER = re.compile(rb"[!-9;-~]+[ \t]*:")
 """The start of a header field: a web browser sends one instead of a command, a mail client never does."""
 
-PLAIN = re.compile(rb"([A-Za-z]{1,16})(?: +([^\0\r\n\t]*[^\0\r\n\t ]))?\r\n")
-"""A line as almost all are: the session tries it first, without a call. `_careful` has the same result."""
+PLAIN = re.compile(rb"([A-Za-z]{1,16})(?: +(?! )([^\0\r\n\t]*[^\0\r\n\t ]))?\r\n")
+"""A line as almost all are: the session tries it first, without a call. `_careful` has the same result.
+
+Without `(?! )`, a line of 2,000 blanks took 30 ms: any of them could have begun the argument."""
 
 _KNOWN_ELSEWHERE = frozenset({"AUTH", "EXPN", "ETRN", "TURN", "SEND", "SOML", "SAML"})
 _HTTP = frozenset({"GET", "POST", "CONNECT", "HEAD", "PUT", "OPTIONS"})

@@ -15,13 +15,15 @@ from structlog.testing import capture_logs
 from proxy.callback.verdict import CallbackVerdict, Status
 from proxy.callback.verifier import CallbackVerifier
 from proxy.callback.withheld import SILENT
+from proxy.counting.memory import MemoryCounting
+from proxy.counting.operations import Take
 from proxy.keeper import client as client_room
 from proxy.keeper import reaching
 from proxy.keeper.client import ClientOptions, KeeperClient
 from proxy.keeper.door import Door, knock, knocked
 from proxy.keeper.frames import encode
-from proxy.keeper.handover import Successor
-from proxy.keeper.messages import Hello, decode_hello
+from proxy.keeper.handover import Predecessor, Successor
+from proxy.keeper.messages import Found, Hello, decode_hello
 from proxy.keeper.service import SUCCESSOR, KeeperService
 from proxy.mail.address import mailbox_of
 from proxy.options.throttle import Throttle
@@ -290,6 +292,54 @@ async def test_an_old_keeper_goes_on_if_its_successor_ends(exchanger: Exchanger)
         assert [each["event"] for each in log] == ["keeper_resumed"]
         assert (await worker.verify("bob@sender.test")).status is Status.FAIL
         assert exchanger.count("RCPT") == 2
+
+
+@pytest.mark.parametrize("at", range(5))
+async def test_whenever_a_successor_ends_the_doors_are_not_shut_and_nothing_is_told_after_that(
+    at: int, exchanger: Exchanger, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("proxy.keeper.handover.CHUNK", 1)
+    happened: list[str] = []
+    drained = 0
+    async with machine(exchanger) as the:
+        _, verifier = the.keeper()
+        for number in range(3):
+            await verifier.verify(f"u{number}@sender.test")
+        counting = MemoryCounting()
+        for key in (b"one", b"other"):
+            counting.ask(Take("limits", key, 10, 60.0))
+
+        async def waits() -> None:
+            nonlocal drained
+            if drained == at:
+                happened.append("lost")
+                before._lost(before.link)
+            drained += 1
+
+        before = Predecessor(verifier, counting, lambda: happened.append("shut"), lambda: happened.append("resumed"))
+        monkeypatch.setattr(before.link, "drained", waits)
+        monkeypatch.setattr(before.link, "send", lambda _message: happened.append("told"))
+        assert await before._owner.wait(10)
+    assert happened[-2:] == ["lost", "resumed"]
+    assert ("shut" in happened) == (at >= 3)
+
+
+async def test_the_end_of_a_successor_that_was_replaced_hides_no_finding_from_the_next_one(
+    exchanger: Exchanger,
+) -> None:
+    found: list[object] = []
+    async with machine(exchanger) as the:
+        _, verifier = the.keeper()
+        first, second = (Predecessor(verifier, MemoryCounting(), lambda: None, lambda: None) for _ in range(2))
+        second.link.send = found.append  # type: ignore[method-assign]
+        first.close()
+        first._lost(first.link)
+        await verifier.verify(ALICE)
+        assert [type(each) for each in found if isinstance(each, Found)] == [Found]
+        second._lost(second.link)
+        assert verifier.finding is None
+        for each in (first, second):
+            assert await each._owner.wait(10)
 
 
 async def test_a_new_keeper_begins_without_an_old_one_that_does_not_answer(

@@ -303,6 +303,8 @@ def command_cases() -> Iterator[tuple[str, Case]]:
         )  # fmt: skip
         yield f"line-{name}", (most, lambda n, of=of: parsed(of(n) + b"\r\n"))
         yield f"command-{name}", (most, lambda n, of=of: parsed(b"NOOP " + of(n) + b"x\r\n"))
+        yield f"verb-{name}", (most, lambda n, of=of: parsed(b"NOOP" + of(n) + b"\r\n"))
+        yield f"verb-{name}-tab", (most, lambda n, of=of: parsed(b"NOOP " + of(n) + b"\t\r\n"))
         yield f"xclient-{name}", (most, lambda n, of=of: lambda: introduction_of(b"NAME=" + of(n)))
         yield f"log-{name}", (most, lambda n, of=of: lambda: printable(of(n), n))
         yield f"auth-{name}", (most, lambda n, of=of: logged_in(b"PLAIN " + of(n)))
