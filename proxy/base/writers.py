@@ -5,7 +5,8 @@ from __future__ import annotations
 import threading
 import time
 from collections import deque
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from itertools import groupby
 from queue import SimpleQueue
 from typing import Any, TypeAlias, cast
 
@@ -130,9 +131,19 @@ class LogWriter:
     def _write_waiting(self) -> bool:
         """Write the lines that wait; return whether there were any."""
         lines, told = self._lines, self._told
-        taken = self._unfold([lines.popleft() for _ in range(len(lines))])
+        taken = [lines.popleft() for _ in range(len(lines))]
         # Taken after the others: what belongs to one of these is there.
-        aside = cast(list[bytes], self._unfold([told.popleft() for _ in range(len(told))]))
+        aside = [told.popleft() for _ in range(len(told))]
+        if self._folded == self._unfolded:
+            self._write_batch(cast(list[bytes], aside), cast("list[bytes | tuple[bytes]]", taken))
+        else:
+            for part in self._parts(aside):
+                self._write_batch(cast(list[bytes], part), [])
+            for part in self._parts(taken):
+                self._write_batch([], part)
+        return bool(taken or aside)
+
+    def _write_batch(self, aside: list[bytes], taken: list[bytes | tuple[bytes]]) -> None:
         whole = [each if isinstance(each, bytes) else each[0] for each in taken]
         if whole or aside:
             self._show(aside + whole)
@@ -140,19 +151,15 @@ class LogWriter:
         if whole:
             lost = self._sink.write(whole)  # it may wait; in the meantime `put` counts
             self.dropped += lost
-        return bool(whole or aside)
 
-    def _unfold(self, taken: Sequence[bytes | tuple[bytes] | Several]) -> Sequence[bytes | tuple[bytes]]:
-        """Return the lines, with those that came as several."""
-        if self._folded == self._unfolded:
-            return cast(Sequence[bytes | tuple[bytes]], taken)
-        lines: list[bytes | tuple[bytes]] = []
-        for each in taken:
-            if isinstance(each, Several):
-                lines += self._rendered(each)
-            else:
-                lines.append(each)
-        return lines
+    def _parts(self, taken: Sequence[bytes | tuple[bytes] | Several]) -> Iterator[list[bytes | tuple[bytes]]]:
+        """Yield the lines. Those that came as several are rendered alone: those of 20 transactions take 12 MB."""
+        for folded, some in groupby(taken, lambda each: isinstance(each, Several)):
+            if not folded:
+                yield cast("list[bytes | tuple[bytes]]", list(some))
+                continue
+            for each in some:
+                yield list(self._rendered(cast(Several, each)))
 
     def _rendered(self, several: Several) -> list[bytes]:
         self._unfolded += several.count
