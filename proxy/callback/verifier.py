@@ -11,6 +11,7 @@ import asyncio
 import time
 from collections.abc import Callable, Coroutine, Mapping
 from dataclasses import replace
+from functools import partial
 from typing import Any
 
 from cachetools import TTLCache
@@ -60,6 +61,9 @@ TURNED_AWAY_MOST = 3
 
 Finding = Callable[[Question, str, CallbackVerdict], None]
 """Is told the verdict of each probe that was in flight, and the client network that it was started for."""
+
+Work = Callable[[], Coroutine[Any, Any, CallbackVerdict]]
+"""Finds an answer. A coroutine in its place would never be awaited if its task is cancelled before it begins."""
 
 
 class CallbackVerifier:
@@ -178,9 +182,9 @@ class CallbackVerifier:
         return self._in_flight.get(question) or self._begin(question, asker)
 
     def _begin(self, question: Question, asker: Asker) -> Asking:
-        return self._fly(question, asker.client, self._remembered_or_found(question, asker))
+        return self._fly(question, asker.client, partial(self._remembered_or_found, question, asker))
 
-    def _fly(self, question: Question, client: str, work: Coroutine[Any, Any, CallbackVerdict]) -> Asking:
+    def _fly(self, question: Question, client: str, work: Work) -> Asking:
         answering = self._answer(question, client, work)
         probe = spawn(answering, name=f"probe {printable(question.address, 64)}", owner=self._owner)
         asking = self._in_flight[question] = Asking(probe, client)
@@ -191,14 +195,12 @@ class CallbackVerifier:
         name = self._around.cache.family_name_of(question)
         if name not in self._refreshed:
             self._refreshed[name] = None
-            work = self._guarded(question, self._found_again(question, asker))
+            work = self._guarded(question, partial(self._found_again, question, asker))
             spawn(work, name=f"refresh {printable(question.address, 64)}", owner=self._owner)
 
     # ------------------------------------------------------------ one question
 
-    async def _answer(
-        self, question: Question, client: str, work: Coroutine[Any, Any, CallbackVerdict]
-    ) -> CallbackVerdict:
+    async def _answer(self, question: Question, client: str, work: Work) -> CallbackVerdict:
         """Find the answer and cache it."""
         try:
             verdict = await self._guarded(question, work)
@@ -208,11 +210,11 @@ class CallbackVerifier:
         finally:
             del self._in_flight[question]
 
-    async def _guarded(self, question: Question, work: Coroutine[Any, Any, CallbackVerdict]) -> CallbackVerdict:
+    async def _guarded(self, question: Question, work: Work) -> CallbackVerdict:
         """Bound the work; an unexpected failure becomes an `error` verdict, which is not cached."""
         try:
             with Within(self._limits.timeout + 1.0):
-                return await work
+                return await work()
         except TimeoutError:
             return PENDING
         except Exception as error:
@@ -358,7 +360,7 @@ class CallbackVerifier:
     def expect(self, question: Question, client: str, outcome: asyncio.Future[CallbackVerdict | None]) -> None:
         """Let those who ask wait for another process's probe; if it comes to nothing, find the answer here."""
         if question not in self._in_flight:
-            self._fly(question, client, self._expected(question, client, outcome))
+            self._fly(question, client, partial(self._expected, question, client, outcome))
 
     async def _expected(
         self, question: Question, client: str, outcome: asyncio.Future[CallbackVerdict | None]

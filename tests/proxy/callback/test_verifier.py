@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import warnings
 
 import pytest
 from structlog.testing import capture_logs
@@ -397,6 +398,18 @@ async def test_closing_ends_the_probes_in_flight() -> None:
         await exchanger.until(lambda: not exchanger.open_dialogues, "the conversation is cut")
         assert (await asking).reason == "pending"
         assert verifier._in_flight == {}
+
+
+@pytest.mark.parametrize("turns", range(4))
+async def test_whenever_it_is_closed_nothing_is_left_that_was_never_begun(turns: int) -> None:
+    async with Exchanger() as exchanger, verifying(exchanger) as verifier:
+        with warnings.catch_warnings(record=True) as warned:
+            asking = asyncio.get_running_loop().create_task(verifier.verify(ALICE))
+            for _ in range(turns):
+                await asyncio.sleep(0)
+            await verifier.close()
+            assert (await asking).reason in {"pending", "accepted"}
+        assert warned == []
 
 
 async def test_who_waits_for_a_probe_that_fails_by_our_fault_hears_pending_at_once() -> None:
