@@ -80,6 +80,8 @@ class LogWriter:
     def put_several(self, several: Several, *, written: bool = True) -> None:
         """Queue several lines, which the thread renders; drop them if too many of the kind wait."""
         waiting = self._lines if written else self._told
+        if not several.count:
+            return  # the thread looks for several lines only if it expects some
         if len(waiting) >= MOST_WAITING or self._folded - self._unfolded >= MOST_WAITING:
             self.dropped += several.count
             return

@@ -468,6 +468,19 @@ def test_several_events_that_cannot_be_made_are_lost_and_told_and_the_log_goes_o
     assert events[-1]["count"] == 2
 
 
+def test_several_events_may_be_none() -> None:
+    stream, logger = io.StringIO(), get_logger()
+    configure(stream)
+    try:
+        logger.info("message")
+        logger.info_each("recipient", "recipient", 0, [])
+        logger.info("session")
+        events = [json.loads(line)["event"] for line in written(stream).splitlines()]
+    finally:
+        structlog.reset_defaults()
+    assert events == ["message", "session"]
+
+
 def test_several_events_that_the_log_cannot_take_are_counted_one_by_one(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(writers, "MOST_WAITING", 10)
     stream, render = Stuck(), Renderer(None)
