@@ -49,7 +49,8 @@ _PIECE = 1 << 16
 
 _CHARSET = re.compile(r';\s*charset\s*=\s*(?:"[^"]*"|[^\s;"]*)', re.IGNORECASE)
 _FLOWED_STUFFED = re.compile(r"(?m)^(?= |>|From )")
-_FLOWED_BLANKS = re.compile(r"(?m)(?<!^--) +$")
+_FLOWED_BLANKS = re.compile(r"(?m)(?:(?<! )(?<!^--)|(?<=^-- )) +$")
+"""The blanks at the end of a line, looked at only from the first; `-- ` before a signature has one."""
 
 
 @dataclass(frozen=True, slots=True)

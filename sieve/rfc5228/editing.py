@@ -22,7 +22,9 @@ from sieve.run.values import ScriptError
 _FIELD_NAME = re.compile(r"[!-9;-~]{1,200}\Z")
 _NOT_IN_NAMES = re.compile(r"[\x00-\x1f\x7f]")
 _NOT_UTF_8 = re.compile("[\ud800-\udfff]")
-_BREAK = re.compile(r"[ \t]*\r?\n[ \t]*")
+_BREAK = re.compile(r"(?:(?<![ \t])[ \t]+)?\r?\n[ \t]*")
+"""A line break with the blanks around it; those before it are looked at only from the first."""
+
 _UNTOUCHED = frozenset({"received", "auto-submitted"})
 """Fields that no script may delete (RFC 5293, 6)."""
 

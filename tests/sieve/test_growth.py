@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
 
 import pytest
 
 from sieve.functions.encodings import ec_base64_decode, ec_rfc2047_encode_addresses, qp_encode
-from sieve.message import mime
+from sieve.message import disclaimer, mime
 from sieve.message.addresses import AddressPart, is_plausible, mailboxes, part_of
 from sieve.message.bounces import classify
 from sieve.message.comments import without_comments
@@ -15,6 +16,7 @@ from sieve.message.encoded_words import decoded_words, encoded_words, joined_wor
 from sieve.message.file_names import readings
 from sieve.message.parameters import parameters
 from sieve.message.urls import links_in
+from sieve.rfc5228.editing import field_body
 from sieve.run.matching import CASEMAP, NUMERIC, Comparison, MatchType, casemapped, numeric, predicate
 from sieve.run.patterns import glob_pattern, linear_pattern
 from sieve.run.values import ScriptError, as_number, flat
@@ -248,6 +250,11 @@ CASES: dict[str, Made] = {
         STRING,
     ),
     "value-of-digits": (_repeated("1"), _tried(predicate(Comparison(MatchType.VALUE, NUMERIC, "gt"), ["5"])), STRING),
+    **{
+        f"{of}-of-{name}": (_repeated(piece), _tried(work), STRING)
+        for name, piece in (("blanks", " "), ("tabs", "\t"), ("line-breaks", "\n"), ("blank-lines", " \n"))
+        for of, work in (("field-body", field_body), ("flowed-text", partial(disclaimer._flowed, b"x")))
+    },
     **{f"text-in-{name}": (_text(name, b"\x1b$B!~{\xff-a"), _decoded, MESSAGE) for name in CHARSETS},
     "text-in-punycode-of-letters": (_text("punycode", b"x-a"), _decoded, MESSAGE),
     **dict(
