@@ -171,7 +171,7 @@ def run(
     """Run a script on a session built from the options, and print its decision.
 
     With `--config`, the configuration decides which modules are loaded, how the script is compiled, and which options
-    hold for this client.
+    apply to this client.
 
     No mail is sent and no file is written. Only `--callback real` contacts an exchanger.
     DNS lookups and queries of datasources are real; `ds_execute` is not.

@@ -94,8 +94,8 @@ def ec_reject(frame: Frame, message: Lines | None = None, counter: str | None = 
 def stop(frame: Frame) -> None:
     """End the script.
 
-    If the reply code is still 250, the second script of the phase or the next phase still runs. `stop` increases no
-    counter.
+    If the reply code is still 250, the second script of the phase or the next phase still runs. `stop` does not
+    increase a counter.
     """
     frame.ended = frame.ended or frame.code != NO_REPLY
 

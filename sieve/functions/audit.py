@@ -54,11 +54,11 @@ class _Windows:
 
 @sieve_function(module=_MODULE, checks={"monitor": monitor_of})
 def audit_series_add(frame: Frame, series: Value, monitor: str = "", amount: int = 1) -> None:
-    """Add to the client's address in the current window of a series, `"300,6"`: six windows of 300 seconds.
+    """Add to the client's count in the current window of a series; `"300,6"` is six windows of 300 seconds.
 
-    Instead of these arguments, a hash may have `series`, `monitor`, `count` (1), `ip` (the client's), and `serialize`
-    (0; 1 keeps the series across restarts). `replicate` does not matter: everything that shares Script_Store shares the
-    series.
+    Instead of these arguments, you can pass a hash with the keys `series`, `monitor`, `count` (default: 1), `ip`
+    (default: the client's), and `serialize` (default: 0; 1 keeps the series across restarts). `replicate` does not
+    matter: all workers and machines with the same Script_Store share the series.
     """
     given = _given(series, monitor, {"count": amount})
     name = _series_of(given)
@@ -73,10 +73,10 @@ def audit_series_add(frame: Frame, series: Value, monitor: str = "", amount: int
 def audit_series(
     frame: Frame, series: Value, monitor: str = "", mask: int = -1, start: int = 0, end: int = -1
 ) -> Soon[int]:
-    """Return how much was added to the client's network in a series: in the current window (0), or in those given.
+    """Return the total added for the client's network in a series: in the current window (0), or in the windows given.
 
-    Instead of these arguments, a hash may have `series`, `monitor`, `mask` (of a whole address), `period_start` (0),
-    `period_end` (as `period_start`), and `ip` (the client's).
+    Instead of these arguments, you can pass a hash with the keys `series`, `monitor`, `mask` (default: the whole
+    address), `period_start` (default: 0), `period_end` (default: `period_start`), and `ip` (default: the client's).
     """
     given = _given(series, monitor, {"mask": mask, "period_start": start, "period_end": end})
     name = _series_of(given)
@@ -89,7 +89,7 @@ def audit_series(
 
 @sieve_function(module=_MODULE)
 def ec_ip_connections(frame: Frame, monitor: Value, mask: int = -1) -> Soon[int]:
-    """Return the connections from the client's network: `"0"` is the first monitor of `inbound_audit`.
+    """Return the number of connections from the client's network: `"0"` is the first monitor of `inbound_audit`.
 
     The number is smoothed: it is the current window, plus the previous window weighted by how much of it still counts.
     With a hash of `monitor` (`"300,6"`), `period_start` (0), `period_end` and `mask`, it is the plain sum of these
@@ -100,31 +100,31 @@ def ec_ip_connections(frame: Frame, monitor: Value, mask: int = -1) -> Soon[int]
 
 @sieve_function(module=_MODULE)
 def ec_ip_receptions(frame: Frame, monitor: Value, mask: int = -1) -> Soon[int]:
-    """Return the messages that were accepted from the client's network; see `ec_ip_connections`."""
+    """Return the number of messages accepted from the client's network; see `ec_ip_connections`."""
     return _traffic(frame, "reception", monitor, mask)
 
 
 @sieve_function(module=_MODULE)
 def ec_ip_rejections(frame: Frame, monitor: Value, mask: int = -1) -> Soon[int]:
-    """Return the refusals by policy of commands and messages from the client's network; see `ec_ip_connections`."""
+    """Return how many of the client network's commands and messages were refused by policy; see `ec_ip_connections`."""
     return _traffic(frame, "rejection", monitor, mask)
 
 
 @sieve_function(module=_MODULE)
 def ec_ip_connections_cluster(frame: Frame, monitor: Value, mask: int = -1) -> Soon[int]:
-    """Return the connections from the client's network to all machines that share Script_Store."""
+    """Return the number of connections from the client's network to all machines that share Script_Store."""
     return _traffic(frame, "connect", monitor, mask, cluster=True)
 
 
 @sieve_function(module=_MODULE)
 def ec_ip_receptions_cluster(frame: Frame, monitor: Value, mask: int = -1) -> Soon[int]:
-    """Return the messages that all machines that share Script_Store accepted from the client's network."""
+    """Return how many messages all machines that share Script_Store accepted from the client's network."""
     return _traffic(frame, "reception", monitor, mask, cluster=True)
 
 
 @sieve_function(module=_MODULE)
 def ec_ip_rejections_cluster(frame: Frame, monitor: Value, mask: int = -1) -> Soon[int]:
-    """Return the refusals by policy, on all machines that share Script_Store, for the client's network."""
+    """Return what `ec_ip_rejections` counts, on all machines that share Script_Store."""
     return _traffic(frame, "rejection", monitor, mask, cluster=True)
 
 
@@ -165,7 +165,7 @@ def audit_connections_on_service(frame: Frame, network: str) -> Soon[tuple[str, 
 
 @sieve_function(module=_MODULE)
 def audit_service(frame: Frame, service: str, network: str) -> Soon[tuple[str, ...]]:
-    """Return how many connections a network has open to a service: `SMTP` or `inbound_cidr`; 0 for others."""
+    """Return how many connections a network has open to a service: `SMTP` or `inbound_cidr`; for any other, 0."""
     name = service.lower()
     if name in _OTHER_SERVICES:
         return ("0",)

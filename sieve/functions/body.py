@@ -43,8 +43,8 @@ async def body(
     compares the decoded parts of these types. Parts of attached messages are included. If mail programs may read a part
     in several ways (two types, encodings or character sets, ambiguous boundaries), each reading is compared. `:binary`
     compares the decoded bytes of the parts of these types from `:offset` on, in lower-case hexadecimal with spaces
-    between them: `body :binary ["application"] :offset 1000 :matches "44 3c 00 01*"`. Next to `:content` or `:raw`, it
-    does not take types itself.
+    between them: `body :binary ["application"] :offset 1000 :matches "44 3c 00 01*"`. Together with `:content` or
+    `:raw`, it takes no types of its own.
     """
     message = await message_structure(frame)
     kinds = tuple(kind.lower() for kind in content or binary or ("text",))
@@ -71,11 +71,11 @@ async def ec_mime_parts(frame: Frame, metadata: str) -> tuple[str, ...]:
 
     `filename` is the name in a part's Content-Disposition or Content-Type; `content-type` is its type. Parts of
     attached messages are included. A malformed field is compared in every way that mail programs read it, so `:count`
-    can exceed the number of parts. Names are compared as written and with encoded words and `filename*` decoded, also
-    without control characters, without folders, and without dots and spaces at the end.
+    can exceed the number of parts. Names are compared as written and with encoded words and `filename*` decoded, and
+    also with control characters, folders, and trailing dots and spaces removed.
 
-    File contents are not opened: archives, `winmail.dat` (TNEF), attached `.eml` files, uuencode and yEnc in text.
-    Parts after the first 1,000 or nested deeper than 100 are not read; `ec_valid_mime` is then false.
+    Files are not opened: archives, `winmail.dat` (TNEF), attached `.eml` files, uuencode and yEnc in text. Parts after
+    the first 1,000 or nested deeper than 100 are not read; `ec_valid_mime` is then false.
     """
     wanted = metadata.lower()
     if wanted not in METADATA:

@@ -28,8 +28,8 @@ async def ec_bounce_classify(frame: Frame) -> tuple[str, ...]:
     Timeout, 25 Admin Failure, 30 Generic Bounce: No RCPT, 40 Generic Bounce, 50 Mail Block, 51 Spam Block, 52 Spam
     Content, 53 Prohibited Attachment, 54 Relay Denied, 60 Auto-Reply, 70 Transient Failure, 80 Subscribe, 90
     Unsubscribe, 100 Challenge-Response. Rules of the module `bounce_classifier` come first, then the status of a
-    delivery report (RFC 3464), then the text of the host that refused. Anyone can send such a message, so do not
-    unsubscribe people because of it without looking at the recipient's own mail.
+    delivery report (RFC 3464), then the reply text of the rejecting host. Anyone can send such a message, so do not
+    unsubscribe anyone on the strength of it alone.
     """
     message = await message_structure(frame)
     rules = await frame.host.bounce_rules()
@@ -44,7 +44,7 @@ async def ec_bounce_classify(frame: Frame) -> tuple[str, ...]:
 
 @sieve_function(needs=Need.HEADERS)
 def ec_rfc3464_delivery_status(frame: Frame, hash_: Hash | None = None) -> str:
-    """Return the fields of a delivery report about this message (RFC 3464), for a body part message/delivery-status.
+    """Return the fields of a delivery report about this message (RFC 3464), for a message/delivery-status body part.
 
     The fields about the message come first, then a group for each recipient; empty lines separate them, and each line
     ends in CRLF. `Status` and `Diagnostic-Code` come from the rejection that the script has set; without one, there is

@@ -1,4 +1,4 @@
-"""Caches of values that all workers share; machines, if they share a store."""
+"""Caches of values that all workers share, and all machines with a common store."""
 
 from __future__ import annotations
 

@@ -20,7 +20,7 @@ _Shape = TypeVar("_Shape", tuple[str, ...], Hash)
 
 @sieve_function(queries=True, datasource="cache")
 def ds_fetch(frame: Frame, cache: str, query: str, params: Value | None = None) -> Soon[tuple[str, ...]]:
-    """Return the first row that a query finds, in the order of its columns; an empty list if it finds nothing.
+    """Return the first row that a query finds as a list, in column order; an empty list if it finds nothing.
 
     Give a list of parameters for `?` in the query, and a hash for `:name` and `$name`. They are bound, or escaped for
     their place in the query, so text from a stranger never becomes part of the query. NULL is an empty string. A
@@ -37,7 +37,7 @@ def ds_fetch_flat(frame: Frame, cache: str, query: str, params: Value | None = N
 
 @sieve_function(queries=True, datasource="cache")
 def ds_fetch_hash(frame: Frame, cache: str, query: str, params: Value | None = None) -> Soon[Hash]:
-    """Return the first row that a query finds as a hash by column names; an empty hash if it finds nothing.
+    """Return the first row that a query finds as a hash keyed by column name; an empty hash if it finds nothing.
 
     A column with several values is a list. Otherwise like `ds_fetch`.
     """

@@ -13,9 +13,9 @@ from sieve.run.runtime import NO_REPLY, Frame
 def envelope(frame: Frame, part_name: tuple[str, ...], *, part: AddressPart = AddressPart.ALL) -> tuple[str, ...]:
     """Return the sender (`"from"`) or the recipients (`"to"`), without angle brackets.
 
-    An assignment takes the first value, a test compares all. `:localpart`, `:domain`, `:user` and `:detail` select a
-    part of each address. The null sender is empty. Addresses are normalized: no unnecessary quotes in the local part,
-    the domain in lower-case A-labels.
+    An assignment takes the first value; a test compares all of them. `:localpart`, `:domain`, `:user` and `:detail`
+    select a part of each address. The null sender is empty. Addresses are normalized: no unnecessary quotes in the
+    local part, the domain in lower-case A-labels.
     """
     addresses: list[str] = []
     for name in part_name:

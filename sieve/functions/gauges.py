@@ -1,4 +1,4 @@
-"""Gauges: values in a cache that go up and down. All workers share them; machines, if they share a store."""
+"""Gauges: values in a cache that go up and down. All workers share them, as do machines with a common store."""
 
 from __future__ import annotations
 
@@ -13,10 +13,11 @@ _LONGEST = 10 * 366 * 86400
 
 @sieve_function()
 def ec_gauge_cache_init(frame: Frame, cache: str, most: int, seconds: int, replicate: int = 0) -> None:  # noqa: ARG001 — all share it anyhow
-    """Create a cache of gauges. Scripts call it in every run: a cache that exists keeps its contents and its numbers.
+    """Create a cache of gauges. Scripts call it in every run: an existing cache keeps its contents and its limits.
 
-    It has at most `most` gauges: a new one replaces the one that was changed longest ago. A gauge becomes 0 again this
-    many `seconds` after its last change (0: never). Which processes share it does not depend on `replicate`.
+    It holds at most `most` gauges: beyond that, a new one replaces the one that was changed longest ago. A gauge
+    becomes 0 again this many `seconds` after its last change (0: never). Which processes share it does not depend on
+    `replicate`.
     """
     if not 0 < most <= _MOST:
         raise ScriptError(reasons.number_out_of_range("ec_gauge_cache_init"))

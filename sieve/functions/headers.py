@@ -44,8 +44,8 @@ def address(
 ) -> Soon[tuple[str, ...]]:
     """Compare the addresses in these fields: `address :domain "from" "example.com"`.
 
-    An assignment takes the first address, a test compares all. Display names, comments, group names and unnecessary
-    quotes are dropped. A non-ASCII domain is compared as A-labels.
+    An assignment takes the first address; a test compares all of them. Display names, comments, group names and
+    unnecessary quotes are dropped. A non-ASCII domain is compared as A-labels.
     """
     return judged(_bodies(frame, header_element), lambda bodies: addresses_in(bodies, part))
 

@@ -25,8 +25,8 @@ def define_cidr(
     `cidrname`; `dstype`, which is `dslayer` (a datasource, with `cachename` and `query`) or `rbldnsd` (a file: `query`
     is its path with `?want=a` or `?want=txt`); `type`, which is `boolean` or `value`; `refresh` (1800 seconds; 0: only
     by `reload_cidr`); `cidr_column` and `value_column`, by name or number; `default_value`; `interpolate`: each `$` in
-    a value becomes the IP address, and `$$` a dollar sign; `optimize`, which has no effect. The networks may have any
-    order: the most specific one decides. If the list cannot be loaded, that is logged, and the list stays as it was.
+    a value becomes the IP address, and `$$` a dollar sign; `optimize`, which has no effect. The networks may be in any
+    order: the most specific one wins. If the list cannot be loaded, that is logged, and the list stays as it was.
     """
     if isinstance(name, dict):
         given = {key.lower(): as_text(value) for key, value in name.items()}

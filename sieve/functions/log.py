@@ -21,8 +21,8 @@ def ec_log(frame: Frame, message: Lines) -> None:
 async def ec_log_file(frame: Frame, file_uri: FilePath, arbitrary_text: Lines) -> None:
     """Append a line to a file. A failed write is a run-time error.
 
-    Text from the session or the message can be part of the file name, but `/` or `..` from there is a run-time error.
-    Constants and `ec_config` can contain them, also through a variable.
+    Text from the session or the message can be part of the file name, but `/` or `..` in such text is a run-time error.
+    Constants and values from `ec_config` can contain them, even in a variable.
     """
     if "://" in file_uri or not file_uri.startswith("/"):
         raise ScriptError(reasons.not_a_log_file(file_uri))

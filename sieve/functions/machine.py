@@ -21,7 +21,7 @@ async def ec_spool_space(frame: Frame) -> tuple[str, ...]:
 
 @sieve_function()
 def ec_thread_pool_get_queue_size(jobclass: str) -> int:
-    """Return how many jobs wait for a pool of threads: `CPU` reads messages, `IO` reads and writes scripts' files.
+    """Return how many jobs are waiting for a thread pool: `CPU` reads messages, `IO` reads and writes scripts' files.
 
     Momentum's other pools (`SWAPIN`, `SWAPOUT`, `CLOSE`) do not exist here: their queues are empty.
     """

@@ -37,11 +37,11 @@ async def ec_forward(
 ) -> None:
     """Forward the message: each recipient gets a new message with this text and the original attached.
 
-    The default subject is `Fwd:` and the original subject. An empty sender is the null sender: there is then no bounce
-    if the forward cannot be delivered. The script continues and decides about the message itself. The forward is sent
-    when the message is accepted or discarded, or when this script rejects it. It waits in the outbox until the next hop
-    has accepted it, so `State_Directory` must be writable. Messages that Ringback created are not forwarded again. An
-    automatic message (`Auto-Submitted`, RFC 3834) is not forwarded to its own sender.
+    The default subject is `Fwd:` followed by the original subject. An empty sender is the null sender: there is then no
+    bounce if the forward cannot be delivered. The script continues and decides about the message itself. The forward is
+    sent when the message is accepted or discarded, or when this script rejects it. It waits in the outbox until the
+    next hop has accepted it, so `State_Directory` must be writable. Messages that Ringback created are not forwarded
+    again. An automatic message (`Auto-Submitted`, RFC 3834) is not forwarded to its own sender.
     """
     sender, recipients = _checked(sender_address, recipient_address)
     message = frame.host.message
@@ -55,7 +55,7 @@ async def ec_forward(
 def generate_mail_raw(frame: Frame, from_addr: str, to_addr: tuple[str, ...], text: str) -> None:
     """Send a complete message that the script wrote: header fields, an empty line, the body.
 
-    Missing standard fields are added, and `Auto-Submitted: auto-generated`, so that autoresponders do not reply. The
+    Missing standard fields are added, as is `Auto-Submitted: auto-generated`, so that autoresponders do not reply. The
     new message is sent when the current message is accepted or discarded, or when this script rejects it; before MAIL
     it is sent at once. An empty sender is the null sender. Nothing is sent if the current message is automatic
     (`Auto-Submitted` with a value other than `no`, RFC 3834) or created by Ringback.

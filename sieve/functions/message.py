@@ -45,9 +45,10 @@ def ec_get_message_num_retries() -> int:
 
 @sieve_function()
 def ec_get_message_protocol() -> str:
-    """Return the protocol that the message was received with: always `ESMTP`, as Momentum calls its SMTP listeners.
+    """Return the protocol that the message was received with: always `ESMTP`.
 
-    With TLS, after AUTH and after HELO it is `ESMTP` too. Use `vctx_conn "tls"` and `vctx_conn "auth_user"` instead.
+    This is what Momentum calls its SMTP listeners. With TLS, after AUTH and after HELO it is `ESMTP` too. Use
+    `vctx_conn "tls"` and `vctx_conn "auth_user"` instead.
     """
     return "ESMTP"
 
@@ -66,13 +67,13 @@ def ec_get_message_received_from_port(frame: Frame) -> int:
 
 @sieve_function()
 def ec_get_message_received_via(frame: Frame) -> str:
-    """Return the local IP address that receives the message."""
+    """Return the local IP address that received the message."""
     return frame.host.connection.local.address
 
 
 @sieve_function()
 def ec_get_message_received_via_port(frame: Frame) -> int:
-    """Return the local port that receives the message."""
+    """Return the local port that received the message."""
     return frame.host.connection.local.port
 
 

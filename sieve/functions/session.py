@@ -42,7 +42,7 @@ def ec_set_routing_gateway(frame: Frame, address: str) -> None:
 
 @sieve_function()
 def ec_valid_binding(frame: Frame, name: str) -> bool:
-    """Tell whether the configuration has a binding with this name. `default` is one, too."""
+    """Tell whether the configuration has a binding with this name. `default` counts as one."""
     return frame.host.control.has_binding(name)
 
 
@@ -59,7 +59,7 @@ def ec_set_binding(frame: Frame, name: str) -> None:
     Each binding has its own connections. `default` is the configured route. An unknown name is logged as an error, and
     nothing changes. Momentum allows this function only in set_binding. If a script calls it in mailfrom or rcptto, the
     binding's next hop also answers RCPT. In a later phase, the previous next hop has already answered RCPT, and
-    Ringback sends the recipients again to the binding's.
+    Ringback sends the recipients again, to the binding's next hop.
     """
     if not frame.host.control.bind(name):
         frame.host.script_failed(frame.at.source.name, frame.at.line, reasons.unknown_binding("binding", name))

@@ -1,4 +1,4 @@
-"""Throttles: how many events in how many seconds. All workers count together; machines, if they share a store.
+"""Throttles: how many events in how many seconds. All workers count together, as do machines with a common store.
 
 A throttle is a sliding window in sixteen parts, the oldest counted whole: it never lets more through than it permits.
 """
@@ -68,7 +68,7 @@ def ec_throttle_dec(frame: Frame, name: str) -> Soon[None]:
 def ec_throttle_check(frame: Frame, name: str) -> Soon[bool]:
     """Tell whether more events were counted in the last Y seconds than the throttle permits.
 
-    Usable in an assignment, whose value is then `true` or `false`, and as a test.
+    It can be used as a test or in an assignment, which gets `true` or `false`.
     """
     return frame.host.counters.is_exceeded(name, shared=False)
 

@@ -27,12 +27,12 @@ async def body(
     text: bool = False,  # noqa: ARG001 - the default, which may be written
     content: tuple[str, ...] | None = None,
 ) -> tuple[str, ...]:
-    """Compare the body (RFC 5173). A message without an empty line after its header section has none.
+    """Compare the body (RFC 5173). A message without an empty line after its header section has no body.
 
     `:text`, the default, compares every text part, decoded. `:raw` compares the body unchanged. `:content` compares the
-    decoded parts of these types: of a multipart the text before its first and after its last part, of an attached
-    message its header section. Parts of attached messages are included. If mail programs may read a part in several
-    ways, each reading is compared.
+    decoded parts of these types: for a multipart, that is the text before its first part and after its last; for an
+    attached message, its header section. Parts of attached messages are included. If mail programs may read a part in
+    several ways, each reading is compared.
     """
     view = frame.host.content
     if view is None or not view.has_body:

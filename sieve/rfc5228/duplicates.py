@@ -33,8 +33,8 @@ async def duplicate(
 
     The ID is the `Message-ID`, the field that `:header` names, or the text of `:uniqueid`. It is remembered for
     `:seconds`, at most 30 days, once the next hop has accepted the message; if the transaction ends in any other way,
-    nothing is remembered. `:last` counts from the last time. All workers share what is remembered; with Redis or
-    Valkey, all machines do.
+    nothing is remembered. With `:last`, that time starts again at each duplicate. All workers share what is remembered;
+    with Redis or Valkey, all machines do.
     """
     unique = _first(frame, "Message-ID" if header is None else header) if uniqueid is None else uniqueid
     lives = min(seconds, MOST_SECONDS)

@@ -100,8 +100,7 @@ async def deleteheader(
 ) -> None:
     """Delete the fields with this name, or those whose bodies match (RFC 5293, 5).
 
-    With `:index`, only the field with this number, and with `:last` counted from the end. `Received` and
-    `Auto-Submitted` stay.
+    `:index` deletes only the field with this number; `:last` counts from the end. `Received` and `Auto-Submitted` stay.
     """
     name = _name(field_name)
     message = frame.host.message

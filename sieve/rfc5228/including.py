@@ -76,8 +76,8 @@ async def include(
     """Run another script (RFC 6609, 3.2). Only its `global` variables are shared.
 
     The script is a file in the folder of the including script, with the same suffix: `include "spam"` in `main.sieve`
-    runs `spam.sieve`. `:personal` and `:global` scripts are in the same place. A script cannot include itself, not even
-    through others.
+    runs `spam.sieve`. `:personal` and `:global` scripts are in the same place. A script cannot include itself, even
+    indirectly.
     """
     script = frame.script
     if script.includes is None or script.compile_included is None:

@@ -108,5 +108,5 @@ def size(frame: Frame, *, over: int | None = None, under: int | None = None) -> 
 
 @sieve_function(dialect="rfc5228", extension="variables", counts=Counts.NOT_EMPTY)
 def string(source: tuple[str, ...]) -> tuple[str, ...]:
-    """Compare strings, usually with variables in them (RFC 5229, 5). The empty string counts 0."""
+    """Compare strings, usually with variables in them (RFC 5229, 5). An empty string counts as 0."""
     return source

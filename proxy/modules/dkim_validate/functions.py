@@ -19,7 +19,7 @@ DOMAINS = "dkim_domains"
 
 @sieve_function(module="dkim_validate", needs=Need.HEADERS)
 def ec_dkim_domains(frame: Frame) -> tuple[str, ...]:
-    """Return the domains of all valid signatures: of the identity (`i=`) if there is one, else of the signer (`d=`).
+    """Return the domains of all valid signatures: the identity's (`i=`) if there is one, or else the signer's (`d=`).
 
     The module `dkim_validate` must come before the script.
     """
@@ -28,7 +28,7 @@ def ec_dkim_domains(frame: Frame) -> tuple[str, ...]:
 
 @sieve_function(module="dkim_validate", needs=Need.HEADERS)
 def ec_dkim_responsible_domain(frame: Frame) -> Soon[str]:
-    """Return the domain of the address that is responsible for the message: of Sender, else of From.
+    """Return the domain of the address that is responsible for the message: the one in Sender, or else in From.
 
     It is empty if neither field has an address with a domain.
     """

@@ -13,9 +13,10 @@ from sieve.run.runtime import Frame
 
 @sieve_function(module="greylist")
 def greylist(frame: Frame, name: str) -> Soon[str]:
-    """Count an attempt of the current recipient's mail in a `greylist` stanza; return how many seconds it must wait.
+    """Count a delivery attempt for the current recipient in a `greylist` stanza; return how many seconds it must wait.
 
-    At the end of the message, it counts for all recipients. `0` means that the mail passes. The stanza may be passive.
+    Called after the message has arrived, it counts an attempt for every recipient. `0` means that the mail passes. The
+    stanza may be passive.
 
         ($wait) = greylist "main";
         if not ec_test :is "${wait}" "0" { ec_action 451 "4.7.1 Greylisted, try again in ${wait} seconds"; }
