@@ -118,12 +118,12 @@ _TABLE: tuple[tuple[tuple[str, ...], str], ...] = (
 REFUSED: MappingProxyType[str, str] = MappingProxyType(
     {
         "snmp_trap": "Ringback sends no SNMP traps; count with ec_inc_counter and let your monitoring read /metrics",
-        "thread_pool_stats": "Ringback has no pools of threads for mail; /metrics shows what its processes do",
+        "thread_pool_stats": "Ringback has no thread pools for mail; /metrics shows what its processes do",
         "ec_host_fingerprint": (
             "Ringback does not guess clients' operating systems; p0f 2, which did this, is no longer available"
         ),
         "ec_maildir": "Ringback stores no mail; relay to a server that does, with Delivery_Method = LMTP",
-        "clamav_avscan": "Ringback runs no virus scanner; let the next hop scan, which refuses in the same session",
+        "clamav_avscan": "Ringback runs no virus scanner; let the next hop scan and reject in the same session",
         **dict.fromkeys(
             ("ec_dk_sign", "ec_dk_responsible_domain"),
             "DomainKeys is historic (RFC 4871 replaced it); use ec_dkim_sign and ec_dkim_responsible_domain",

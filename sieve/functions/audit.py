@@ -92,8 +92,8 @@ def ec_ip_connections(frame: Frame, monitor: Value, mask: int = -1) -> Soon[int]
     """Return the number of connections from the client's network: `"0"` is the first monitor of `inbound_audit`.
 
     The number is smoothed: it is the current window, plus the previous window weighted by how much of it still counts.
-    With a hash of `monitor` (`"300,6"`), `period_start` (0), `period_end` and `mask`, it is the plain sum of these
-    windows.
+    With a hash that has `monitor` (`"300,6"`), `period_start` (default: 0), `period_end` and `mask`, it is the plain
+    sum of these windows.
     """
     return _traffic(frame, "connect", monitor, mask)
 

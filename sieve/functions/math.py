@@ -99,7 +99,7 @@ def ec_nearbyint(number: float) -> str:
 
 @sieve_function()
 def ec_rand(frame: Frame, max_or_list: Value) -> Value:
-    """Return a random whole number from 0 to one below the given number, or a random element of a list."""
+    """Return a random whole number, at least 0 and less than the given number, or a random element of a list."""
     if isinstance(max_or_list, tuple):
         return max_or_list[frame.host.random(len(max_or_list))] if max_or_list else ""
     bound = as_whole(max_or_list)
