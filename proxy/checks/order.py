@@ -13,7 +13,10 @@ BEFORE: Mapping[str, frozenset[str]] = {
 }
 """A type of module, and those whose results it reads."""
 
-_JUDGES = frozenset({"sieve", "python", "conntrol", "mail_loop", "greylist"}).union(BEFORE, *BEFORE.values())
+JUDGES = frozenset({"sieve", "python", "conntrol", "mail_loop", "greylist", "dns_rbl", "url_ripper"}).union(
+    BEFORE, *BEFORE.values()
+)
+"""The types whose stanzas the console and `shadow` switch by their names. Tests compare it with the modules."""
 
 
 def order(settings: Settings) -> Iterator[Diagnostic]:
@@ -35,7 +38,7 @@ def names(settings: Settings) -> Iterator[Diagnostic]:
     """Yield a warning for each module that an operator cannot switch alone, because another type has its name."""
     first: dict[str, str] = {}
     for each in settings.modules:
-        if each.passive or each.type not in _JUDGES:
+        if each.passive or each.type not in JUDGES:
             continue
         other = first.setdefault(each.name, each.type)
         if other != each.type:

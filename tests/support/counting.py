@@ -1,4 +1,4 @@
-"""The backings of counting, for tests: memory, workers and their keeper, and machines that share a Redis.
+"""The backings of counting, for tests: memory, a file, workers and their keeper, and machines that share a Redis.
 
 Time is the test's: memory gets a clock, and Redis's scripts read it from a key instead of asking the server.
 """
@@ -7,6 +7,8 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
+from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
 import pytest
@@ -15,6 +17,7 @@ from redis.asyncio import Redis
 from proxy.counting import lua
 from proxy.counting import redis as redis_room
 from proxy.counting.base import Counting
+from proxy.counting.file import FiledCounting
 from proxy.counting.local import Meanwhile
 from proxy.counting.memory import MemoryCounting
 from proxy.counting.redis import RedisCounting
@@ -24,11 +27,12 @@ from proxy.keeper.counting import KeptCounting
 from proxy.keeper.door import Door
 from proxy.keeper.messages import Hello
 from proxy.keeper.service import KeeperService
+from proxy.options.schemes import SCHEMES
 from proxy.options.store import parse_store_url
 from proxy.store import redis as store_room
 from tests.support.servers import RedisServer
 
-KINDS = ["memory", "keeper", pytest.param("redis", marks=pytest.mark.real("redis-server"))]
+KINDS = ["memory", "sqlite", "keeper", pytest.param("redis", marks=pytest.mark.real("redis-server"))]
 
 NOW = b"test:now"
 
@@ -48,10 +52,11 @@ class Clock:
 class Backing:
     """One truth, and processes that count in it."""
 
-    def __init__(self, kind: str, clock: Clock, server: RedisServer | None) -> None:
+    def __init__(self, kind: str, clock: Clock, server: RedisServer | None, folder: Path) -> None:
         """Use `process` to get the countings."""
         self.kind, self.clock, self._server = kind, clock, server
-        self._memory = MemoryCounting(clock)
+        self.for_machines = kind in {each.kind for each in SCHEMES.values() if each.for_machines}
+        self._memory = FiledCounting(folder / "counting.db", clock) if kind == "sqlite" else MemoryCounting(clock)
         self._door = Door()
         self._keeper: KeeperService | None = None
         self._made: list[Counting] = []
@@ -64,8 +69,10 @@ class Backing:
             await self._redis.set(NOW, f"{now:.17g}")
 
     async def process(self) -> Counting:
-        """Return the counting of one more process; with memory there is only one."""
+        """Return the counting of one more process; with memory, and its file, there is only one."""
         made: Counting = self._memory
+        if isinstance(self._memory, FiledCounting) and not self._made:
+            await self._memory.start()
         if self.kind == "keeper":
             if self._keeper is None:
                 self._keeper = KeeperService(None, [self._door.inside], 1, self._memory)
@@ -109,9 +116,10 @@ async def counting_on(kind: str, monkeypatch: pytest.MonkeyPatch, server: RedisS
         client = Redis(unix_socket_path=server.socket)
         await client.flushall()
         await client.aclose()
-    backing = Backing(kind, Clock(), server)
-    await backing.at(0.0)
-    try:
-        yield backing
-    finally:
-        await backing.close()
+    with TemporaryDirectory() as folder:
+        backing = Backing(kind, Clock(), server, Path(folder))
+        await backing.at(0.0)
+        try:
+            yield backing
+        finally:
+            await backing.close()

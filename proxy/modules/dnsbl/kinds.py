@@ -31,6 +31,11 @@ class OfSession:
     """Asks DNS for what is looked up instead of a subject."""
     are_addresses: bool = False
     """Whether the subjects are IP addresses, and not names."""
+    asked: Callable[[str], Sequence[str]] | None = None
+    """Returns what is put in front of a zone for a subject, if that is not its domain or address, such as a hash.
+
+    A stranger writes the subject: return only names that DNS can have.
+    """
 
     def counts(self, session: Session, subject: str) -> bool:
         """Whether what was found about a subject still belongs to the transaction."""
@@ -45,6 +50,8 @@ class OfMessage:
     """Finds the subjects; it also gets the names in `address_headers`."""
     needs: Need = Need.HEADERS
     are_addresses: bool = False
+    asked: Callable[[str], Sequence[str]] | None = None
+    """As in `OfSession`."""
 
 
 async def _reverse_names(address: str, lookups: Remembered) -> Sequence[str]:

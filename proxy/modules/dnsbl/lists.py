@@ -12,8 +12,8 @@ from proxy.metrics.book import BOOK
 from proxy.metrics.table import DNSBL_ANSWERS, ZONE
 from proxy.modules.dnsbl.codes import octets_of, says_error, says_listed, weight_of
 from proxy.modules.dnsbl.health import Health
-from proxy.modules.dnsbl.kinds import ADDRESSES, OF_MESSAGE, OF_SESSION
-from proxy.modules.dnsbl.questions import LONGEST_NAME, is_address, of_address, of_domain
+from proxy.modules.dnsbl.kinds import ADDRESSES, OF_MESSAGE, OF_SESSION, OfMessage, OfSession
+from proxy.modules.dnsbl.questions import LONGEST_NAME, is_address, is_name, of_address, of_domain
 from proxy.modules.dnsbl.score import Hit
 from proxy.modules.dnsbl.zones import Zone
 
@@ -32,6 +32,7 @@ class Lists:
         self.of_session = {name: kind for name, kind in OF_SESSION.items() if self._checks(name)}
         """The kinds that a zone is asked about."""
         self.of_message = {name: kind for name, kind in OF_MESSAGE.items() if self._checks(name)}
+        self._kinds: dict[str, OfSession | OfMessage] = {**self.of_session, **self.of_message}
         if any(set(zone.options.checks) - ADDRESSES for zone in zones):
             organisational("example.com")  # reads the Public Suffix List now, and not while sessions wait
         self._places = {zone.name: DNSBL_ANSWERS.table(BOOK.number(ZONE, zone.name)) for zone in zones}
@@ -46,7 +47,7 @@ class Lists:
             for zone in self.zones
             if kind in zone.options.checks
             for what in subjects
-            for question in _questions(zone, kind, what)
+            for question in _questions(zone, self._kinds[kind], what)
         ]
         hits: list[Hit] = []
         tasks = [
@@ -67,7 +68,7 @@ class Lists:
                 counted = "off"
                 return
             counted = await self._heard(zone, what, question, hits)
-            if zone.options.forward and not is_address(what):
+            if zone.options.forward and is_name(what):
                 for address in (await self._lookups.ask(what, "A")).records[:MOST_FORWARD]:
                     await self._heard(zone, what, of_address(address), hits)
         finally:
@@ -102,8 +103,10 @@ class Lists:
         return answer.records[0] if answer.records else ""
 
 
-def _questions(zone: Zone, kind: str, what: str) -> list[str]:
-    """Return what is put in front of the zone: an address backwards, or names."""
+def _questions(zone: Zone, kind: OfSession | OfMessage, what: str) -> Sequence[str]:
+    """Return what is put in front of the zone: what the kind says, an address backwards, or names."""
+    if kind.asked is not None:
+        return kind.asked(what) if what else []
     if is_address(what):
-        return [of_address(what)] if kind in ADDRESSES or zone.options.addresses else []
+        return [of_address(what)] if kind.are_addresses or zone.options.addresses else []
     return of_domain(what, full=zone.options.names == "full")

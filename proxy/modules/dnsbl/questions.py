@@ -29,10 +29,16 @@ def is_address(text: str) -> bool:
     return bool(of_address(text))
 
 
+def is_name(text: str) -> bool:
+    """Whether a stranger's text is a name that DNS can have, with a dot, and not an address."""
+    name = text.lower().rstrip(".")
+    return _DOMAIN.fullmatch(name) is not None and len(name) <= LONGEST_NAME and not is_address(name)
+
+
 def of_domain(domain: str, *, full: bool) -> list[str]:
     """Return the names of a domain to ask: the registered one, and the full one if wanted. A stranger writes them."""
-    name = domain.lower().rstrip(".")
-    if _DOMAIN.fullmatch(name) is None or len(name) > LONGEST_NAME:
+    if not is_name(domain):
         return []
+    name = domain.lower().rstrip(".")
     base = organisational(name)
     return [base, name] if full and base != name else [base]

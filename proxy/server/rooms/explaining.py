@@ -21,6 +21,7 @@ from proxy.mail.session import Recipient, Session, Transaction
 from proxy.mail.verdict import Verdict
 from proxy.modules.base import Explains
 from proxy.options.core import CoreOptions
+from proxy.options.inbound import InboundOptions
 from proxy.options.throttle import Throttle
 from proxy.server.answering import Question, Unanswerable
 from proxy.smtp.access import admits, is_trusted
@@ -40,7 +41,8 @@ from proxy.upstream.routes import Router
 from sieve.phases import Phase
 
 _PORT = 40025
-_RATES = ("connection_rate_per_client", "message_rate_per_client", "recipient_rate_per_client", "tls_rate_per_client")
+RATES = tuple([name for name in InboundOptions.model_fields if name.endswith("_rate_per_client")])
+"""What is before the ending is what the rate counts, in `proxy.smtp.shared.Rate`."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -325,7 +327,7 @@ class _Walk:
         for claim in Admission.claims(session, self._entrance.address):
             now = here[claim.option] if front.shared is None else await front.shared.places(claim)
             yield {"limit": claim.option, "most": str(claim.most), "now": str(now)}
-        for name in _RATES:
+        for name in RATES:
             rate = getattr(session.options, name)
             if rate.count:
                 left = await self._left(name.partition("_")[0], rate)

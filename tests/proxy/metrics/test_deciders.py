@@ -10,12 +10,16 @@ from pathlib import Path
 import proxy
 from config.schema.declared import names_of
 from proxy.app import MODULES, SCHEMA, load
+from proxy.checks.order import JUDGES
 from proxy.cli import mail_checks
 from proxy.mail import replies
 from proxy.mail.replies import Reply
 from proxy.metrics.deciders import DECIDERS, LIMITS
 from proxy.metrics.metric import OTHER
 from proxy.metrics.table import LAYOUT, SOURCE
+from proxy.options.inbound import InboundOptions
+from proxy.options.throttle import Throttle
+from proxy.server.rooms.explaining import RATES
 from proxy.smtp import counting
 
 FOLDER = Path(proxy.__file__).parent
@@ -59,10 +63,19 @@ def test_the_page_tells_of_every_word_that_is_no_option() -> None:
 
 
 def test_the_page_tells_of_every_limit() -> None:
-    page = (FOLDER.parent / "docs" / "operating.md").read_text().lower()
     limits = [name for name in LIMITS if name in names_of(SCHEMA.core)]
     assert len(limits) > 10
-    assert [name for name in limits if f"`{name}`" not in page] == [], "add a row to the limits in docs/operating.md"
+    for name in ("docs/operating.md", "docs/hardening.md"):
+        page = (FOLDER.parent / name).read_text().lower()
+        assert [each for each in limits if f"`{each}`" not in page] == [], f"add a row to the limits in {name}"
+
+
+def test_explain_shows_every_rate_of_a_client() -> None:
+    rates = {name for name, field in InboundOptions.model_fields.items() if field.annotation is Throttle}
+    assert rates >= {*RATES} >= {"connection_rate_per_client", "tls_rate_per_client"}
+    others = {"inbound_throttle_messages", "authentication_failure_rate"}
+    hint = "proxy/server/rooms/explaining.py shows options called WHAT_rate_per_client; others must be shown there"
+    assert rates - {*RATES} == others, hint
 
 
 def test_every_refusal_of_ours_has_a_source() -> None:
@@ -74,13 +87,16 @@ def test_every_source_of_the_table_is_one_of_the_metric() -> None:
     assert {each.source for each in DECIDERS.values()} <= set(SOURCE.values) - {OTHER}
 
 
-def test_a_module_that_may_refuse_has_a_source() -> None:
-    lost = []
+def test_a_module_that_may_refuse_has_a_source_and_a_name_of_its_own() -> None:
+    lost, unnamed = [], []
     for module in MODULES:
         texts = _texts(module.spec.options.__module__)
         refuses = any("Verdict(" in each or "on_error = OnError(" in each for each in texts)
         if refuses and counting.source_of_type(module.spec.type) == OTHER:
             lost.append(module.spec.type)
+        if refuses and module.spec.type not in JUDGES:
+            unnamed.append(module.spec.type)
+    assert unnamed == [], "add them to JUDGES in proxy/checks/order.py"
     assert lost == [], "add them to SOURCE in proxy/metrics/table.py"
 
 

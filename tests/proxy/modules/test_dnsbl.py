@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import Sequence
+from hashlib import sha1
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -195,7 +196,8 @@ async def test_every_kind_of_check_asks_its_zone_and_is_on_the_page(kind: str) -
     stage = Stage(records, zone(checks=(kind,), test=False))
     await stage.reply(session, *ALL, Phase.DATA)
     questions = [name for name, _ in stage.names.asked if name.endswith(f".{BAD}")]
-    assert questions, "give the session or the message above what this kind looks up"
+    hint = "give the session or the message above what this kind looks up"
+    assert questions, f"{hint}, or it is not a name that questions.of_domain asks: then say in its row what is `asked`"
     page = (Path(__file__).parents[3] / "docs" / "blocklists.md").read_text()
     (row,) = [line for line in page.splitlines() if line.startswith("| `checks` |")]
     assert f"`{kind}`" in row, "add it to docs/blocklists.md"
@@ -214,6 +216,31 @@ async def test_a_new_kind_of_check_is_one_row(monkeypatch: pytest.MonkeyPatch) -
                                 ("a@sender.test", "x@fine.test", "")):  # fmt: skip
         session = has_message(stranger(TO_BOB, sender=sender), f"Message-ID: <{field}>\r\n\r\nx\r\n".encode())
         assert (await stage.reply(session, *ALL, Phase.DATA))[:3] == said, (sender, field)
+
+
+def _hash(subject: str) -> list[str]:
+    return [sha1(subject.encode(), usedforsecurity=False).hexdigest()]
+
+
+async def test_a_kind_that_is_asked_in_another_form_is_one_row_and_the_reply_has_the_name(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    async def address(message: Message, _fields: Sequence[str]) -> Sequence[str]:
+        return message.header("From")
+
+    hashed = OfSession(Phase.EHLO, lambda session: [session.host_name or ""], asked=_hash)
+    monkeypatch.setattr(lists, "OF_SESSION", {**OF_SESSION, "hashed": hashed})
+    monkeypatch.setattr(lists, "OF_MESSAGE", {**OF_MESSAGE, "hashed_from": OfMessage(address, asked=_hash)})
+    records = {(f"{_hash(each)[0]}.bad.test", "A"): ["127.0.0.2"] for each in ("odd", "a@b.test")}
+    own = zone(checks=("hashed", "hashed_from"), reason="%s is odd", forward=True, test=False)
+    for helo, author, said in (("odd", "x@b.test", "odd is odd"), ("mx.test", "a@b.test", "a@b.test is odd"),
+                               ("mx.test", "x@b.test", ""), ("", "x@b.test", "")):  # fmt: skip
+        stage = Stage(records, own)
+        session = has_message(stranger(TO_BOB, helo=helo), f"From: {author}\r\n\r\nx\r\n".encode())
+        reply = await stage.reply(session, *ALL, Phase.DATA)
+        assert (said in reply, bool(reply)) == (True, bool(said)), (helo, author)
+        asked_names = {name for name, _ in stage.names.asked}
+        assert asked_names.isdisjoint({"odd", "a@b.test", "x@b.test"}), "they are no names, so they have no addresses"
 
 
 async def test_recipients_are_looked_up_also_if_the_message_is_judged() -> None:

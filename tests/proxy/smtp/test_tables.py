@@ -47,6 +47,14 @@ def test_a_parameter_names_extensions_in_the_case_in_which_they_are_compared(par
     assert parameter.requires in {"", *known}, "in upper case, or it is never accepted"
 
 
+def test_the_page_for_the_next_hop_names_each_extension_that_only_it_can_offer() -> None:
+    page = (Path(__file__).parents[3] / "docs" / "behind-it.md").read_text()
+    told = re.search(r"Ringback offers ([\w, ]+)\sto clients only if the MTA offers them", page)
+    names = set(re.findall(r"[A-Z0-9]{3,}", told[1] if told else ""))
+    wanted = {each.keyword for each in EXTENSIONS if each.needs}
+    assert names == wanted, "name them in docs/behind-it.md"
+
+
 @pytest.mark.parametrize("extension", EXTENSIONS, ids=lambda each: each.keyword)
 def test_an_extension_needs_others_in_the_case_in_which_they_are_compared(extension: Extension) -> None:
     assert extension.keyword == extension.keyword.upper()

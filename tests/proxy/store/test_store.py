@@ -5,8 +5,9 @@ from __future__ import annotations
 import asyncio
 import os
 import sys
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Iterator, Sequence
 from pathlib import Path
+from typing import Any
 
 import pytest
 import trustme
@@ -28,6 +29,7 @@ from proxy.store.memory import MemoryStore
 from proxy.store.opening import open_store
 from proxy.store.redis import RedisStore
 from proxy.store.sqlite import SqliteStore
+from tests.support.counting import KINDS
 from tests.support.servers import RedisServer
 from tests.support.waiting import eventually_answered
 
@@ -120,6 +122,16 @@ def test_every_scheme_is_read_opened_counted_with_and_measured(scheme: str, tmp_
     assert isinstance(opened, MemoryStore) or opened._at is not None
     core = CoreOptions(esmtp_listener=(), gateway=Route("192.0.2.25"), hostname="mx.test", script_store=url)
     assert (type(open_counting(core)) is SharedCounting) == url.is_for_machines == core.shares_counts
+
+
+def test_every_store_runs_all_tests_of_stores_and_of_counting() -> None:
+    kinds = {each.kind for each in SCHEMES.values()}
+    assert kinds <= _names(KINDS), "add it to KINDS and Backing in tests/support/counting.py"
+    assert kinds <= {"memory"} | _names(SHARED), "add it to SHARED, Backing and _backing in this file"
+
+
+def _names(given: Sequence[Any]) -> set[str]:
+    return {each if isinstance(each, str) else each.values[0] for each in given}
 
 
 # ---------------------------------------------------------------- entries

@@ -61,12 +61,12 @@ async def backing(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatc
         yield made
 
 
-LOCAL = pytest.mark.parametrize("backing", ["memory", "keeper"], indirect=True)
+LOCAL = pytest.mark.parametrize("backing", ["memory", "sqlite", "keeper"], indirect=True)
 
 
 async def process(backing: Backing, **options: object) -> Process:
     counting = await backing.process()
-    return Process(plain_counters(counting, backing.clock, shares_counts=backing.kind == "redis", **options), backing)
+    return Process(plain_counters(counting, backing.clock, shares_counts=backing.for_machines, **options), backing)
 
 
 # ---------------------------------------------------------------- throttles
@@ -224,7 +224,7 @@ $b = ec_ip_{name}_cluster $h;
 ec_log "${{a}} ${{b}}";
 """
     assert await here.runs(by_hash, client="192.0.2.99") == ["14 14"]
-    own = {"memory": "14", "keeper": "14", "redis": "0"}[backing.kind]  # the other machine has seen none of them
+    own = "0" if backing.for_machines else "14"  # the other machine has seen none of them
     assert await there.runs(by_hash, client="192.0.2.99") == [f"{own} 14"]
 
 
@@ -245,7 +245,7 @@ async def test_a_session_counts_itself_and_those_of_its_network(backing: Backing
     opened(there, (192, 0, 2, 9), ("198.51.100.1", 587))
     opened(there, (198, 51, 100, 7), ("198.51.100.1", 25))
     await there.runs("")
-    both = {"memory": "1 2", "keeper": "1 2", "redis": "1 1"}[backing.kind]  # two machines
+    both = "1 1" if backing.for_machines else "1 2"  # two machines
     assert await here.runs(count) == [both]
     here.counters.counting.tell(Return(ours))
     assert (await here.runs(count))[0].startswith("0 ")
@@ -260,7 +260,7 @@ async def test_a_cached_value_lives_as_long_as_it_says(backing: Backing) -> None
     await here.runs('ec_cluster_cache_set "c" "k" "v" "1M";')
     get = '$v = ec_cluster_cache_get "c" "k"; ec_log "<${v}>";'
     assert await there.runs(get) == ["<v>"]
-    if backing.kind != "redis":  # its own clock
+    if not backing.for_machines:  # its own clock
         await backing.at(59.0)
         assert await there.runs(get) == ["<v>"]
         await backing.at(61.0)
