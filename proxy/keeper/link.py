@@ -122,7 +122,12 @@ class Link(asyncio.Protocol, Generic[M]):
         self._closed = True
         if self._transport is not None:
             self._transport.abort()
-        elif self._unused is not None:
+        else:
+            self.forgo()
+
+    def forgo(self) -> None:
+        """Close a connection that was never used, because the work of `begin` was cancelled."""
+        if self._unused is not None:
             self._unused.close()
             self._unused = None
 

@@ -40,6 +40,7 @@ class Reach(Generic[M]):
         self._on_message, self._on_welcome, self._on_giving_up = heard, welcomed, gave_up
         self._owner = TaskOwner("keeper")
         self._link: Link[M | Welcome] | None = None
+        self._finished: Link[M | Welcome] | None = None
         self._welcome = False
         self.given_up = False
         """Whether callers should no longer wait for a keeper."""
@@ -66,6 +67,8 @@ class Reach(Generic[M]):
         await self._owner.cancel()
         if link is not None:
             link.abort()
+        if self._finished is not None:
+            self._finished.forgo()
 
     def finish(self) -> None:
         """Disconnect when everything was sent; for good."""
@@ -73,6 +76,7 @@ class Reach(Generic[M]):
         self._knocking.cancel()
         link, self._link = self._link, None
         if link is not None:
+            self._finished = link
             link.close()
 
     def _connect(self) -> None:

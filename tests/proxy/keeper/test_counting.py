@@ -41,7 +41,7 @@ from proxy.keeper import counters as keepers
 from proxy.keeper import counting as room
 from proxy.keeper.counters import Counters
 from proxy.keeper.counting import KeptCounting
-from proxy.keeper.door import Door, Doors, knock
+from proxy.keeper.door import Door, Doors, knock, knocked
 from proxy.keeper.frames import encode, framed
 from proxy.keeper.handover import Successor
 from proxy.keeper.messages import Count, Hello
@@ -556,3 +556,14 @@ async def test_a_message_of_the_start_policy_costs_the_keeper_at_most_a_hundred_
             link._flush()
             link.data_received(told)
     assert pstats.Stats(profile).total_calls / len(frames) <= 100  # type: ignore[attr-defined]  # typeshed lacks it
+
+
+async def test_a_worker_that_ends_before_its_connection_begins_closes_it() -> None:
+    door = Door()
+    counting = KeptCounting(door.outside, Hello(1, 1, counts=True), Meanwhile(name="keeper", defers=False))
+    await counting.close()
+    found = knocked(door.inside)
+    assert found is not None
+    with found[1] as connection:
+        assert connection.recv(1) == b"", "our end is closed"
+    door.close()
