@@ -123,8 +123,10 @@ async def test_an_idle_session_costs_little_before_and_after_its_mail(tls: bool,
     allow_open_files()
     # The bench holds 500 sessions to the target itself, and a unit test counts a session's own octets. Over 200 the
     # process weighs more: up to 17 KiB each were seen for 6, and 104 for 48.
-    fresh, used = await idle(200, tls=tls)
     most = 2 * target + OF_THE_PROCESS
+    fresh, used = await idle(200, tls=tls)
+    if max(fresh, used) > most:  # a busy machine may have lines in flight; what a session holds is there again
+        fresh, used = await idle(200, tls=tls)
     assert fresh <= most, f"{fresh / KIBI:.1f} KiB"
     assert used <= most, f"{used / KIBI:.1f} KiB"
 

@@ -20,7 +20,7 @@ from packaging.utils import canonicalize_name
 
 from tests.support.ringback import ROOT
 
-PYTHON_OF_THE_PACKAGE = {"python_version": "3.11", "python_full_version": "3.11.2", "extra": ""}
+PYTHON_OF_THE_PACKAGE = {"python_version": "3.11", "python_full_version": "3.11.2"}
 """Debian's, where the lock is used."""
 
 WITHOUT_VERSION = {name: value for name, value in os.environ.items() if name != "RINGBACK_VERSION"}
@@ -148,15 +148,20 @@ def _locked(name: str) -> dict[str, tuple[Requirement, int]]:
 
 def _needed(wanted: list[str]) -> set[str]:
     """Return the names of these requirements and of all that they need, with Debian's Python."""
-    found: set[str] = set()
-    while wanted:
-        requirement = Requirement(wanted.pop())
-        name = canonicalize_name(requirement.name)
-        if name not in found and (requirement.marker is None or requirement.marker.evaluate(PYTHON_OF_THE_PACKAGE)):
-            found.add(name)
-            with suppress(PackageNotFoundError):  # this Python does not need it, and Debian's does
-                wanted += requires(name) or []
-    return found
+    found: set[tuple[str, str]] = set()
+    waiting = [(each, "") for each in wanted]
+    while waiting:
+        text, of_extra = waiting.pop()
+        requirement = Requirement(text)
+        name, marker = canonicalize_name(requirement.name), requirement.marker
+        if marker is not None and not marker.evaluate({**PYTHON_OF_THE_PACKAGE, "extra": of_extra}):
+            continue
+        for extra in {"", *requirement.extras}:
+            if (name, extra) not in found:
+                found.add((name, extra))
+                with suppress(PackageNotFoundError):  # this Python does not need it, and Debian's does
+                    waiting += [(each, extra) for each in requires(name) or []]
+    return {name for name, _ in found}
 
 
 @pytest.mark.parametrize("name", ["requirements.txt", "build-requirements.txt"])
