@@ -49,9 +49,12 @@ class Follower:
         self.reader, self.writer = reader, writer
 
     async def line(self, *, within: float = BOUND) -> str:
-        """Return the next line."""
+        """Return the next line. Raises EOFError if the server has ended the stream."""
         async with asyncio.timeout(within):
-            return (await self.reader.readline()).decode("ascii").rstrip("\n")
+            line = await self.reader.readline()
+        if not line:
+            raise EOFError
+        return line.decode("ascii").rstrip("\n")
 
     async def until(self, text: str) -> list[str]:
         """Return the lines up to the first with a text in it."""
